@@ -1,0 +1,37 @@
+"""labkit: an interactive visual lab for neural-network layers.
+
+The dozen names that a notebook needs are here and load when they are first used; everything else is imported from
+where it lives: `from labkit.layers.feedforward.fast_feedforward import FastFeedforward`.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "record": "labkit.recording.record",
+    "Routing": "labkit.parts.gate",
+    "Branching": "labkit.parts.tree",
+    "FastFeedforward": "labkit.layers.feedforward.fast_feedforward",
+    "check": "labkit.contract.check",
+    "Example": "labkit.example",
+    "load": "labkit.workbench.datasets.load",
+    "fit": "labkit.workbench.fit",
+    "study": "labkit.workbench.find",
+    "open_run": "labkit.workbench.run",
+    "show": "labkit.views.show",
+    "StudyView": "labkit.widgets.study_view",
+    "TreeExplorer": "labkit.widgets.tree_explorer",
+    "RunItHere": "labkit.widgets.run_it_here",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"labkit has no {name!r}; it offers {', '.join(_HOME)}.")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

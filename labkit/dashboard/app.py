@@ -1,0 +1,75 @@
+"""The dashboard as a web application: `serve(port, open_browser)` starts it; every page has an address of its own.
+
+Pages: /papers, /paper?id=P120, /study?name=fast_feedforward, /look, /runs, /source?file=... Nothing is fetched from
+anywhere but this server.
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import panel as pn
+
+from labkit.dashboard import layout
+from labkit.errors import LabError
+
+EXTENSIONS = {"papers": (), "paper": (), "source": (), "study": ("plotly",), "look": ("plotly",), "runs": ("plotly", "tabulator")}
+ABOVE = {"paper": "papers", "source": "papers"}
+"""Page -> the entry of the navigation that it belongs to."""
+
+
+def page(name: str) -> Callable[[], Any]:
+    """A function that builds the page for one visitor. Its module is imported at the first visit."""
+
+    def visit() -> Any:
+        module = importlib.import_module(f"labkit.dashboard.{name}")
+        pn.extension(*EXTENSIONS[name])
+        return layout.page(module.title, ABOVE.get(name, name), module.build)
+
+    return visit
+
+
+def create() -> dict[str, Callable[[], Any]]:
+    """All pages by their address, for `panel.serve`; the address "/" shows the papers."""
+    pages = {name: page(name) for name in EXTENSIONS}
+    return {"/": pages["papers"], **pages}
+
+
+def serve(port: int, open_browser: bool, address: str = "127.0.0.1") -> None:
+    """Run the dashboard until it is interrupted.
+
+    Raises: LabError when the port is taken.
+    """
+    Thread(target=_warm, name="labkit-warm", daemon=True).start()
+    try:
+        server = pn.serve(
+            create(),
+            port=port,
+            address=address,
+            show=False,
+            start=False,
+            title="labkit",
+            websocket_origin=[f"{address}:{port}", f"localhost:{port}"],
+        )
+    except OSError as error:
+        raise LabError(
+            f"The dashboard cannot use port {port} ({error.strerror or error}); name another one with --port."
+        ) from error
+    print(f"The dashboard is at http://{address}:{port}/papers (Ctrl+C ends it)", flush=True)
+    if open_browser:
+        server.show("/papers")
+    try:
+        server.run_until_shutdown()
+    except KeyboardInterrupt:
+        server.stop()
+
+
+def _warm() -> None:
+    """Import the other pages while the visitor reads the first one."""
+    for name in EXTENSIONS:
+        try:
+            importlib.import_module(f"labkit.dashboard.{name}")
+        except ImportError:  # the page itself says so to whoever opens it
+            logging.getLogger(__name__).debug("page %s cannot be imported yet", name, exc_info=True)

@@ -1,0 +1,110 @@
+"""A binary tree of decisions: soft (every leaf gets a share) or hard (one path from the root to a leaf).
+
+Nodes are numbered level by level: the root is 0, the children of n are 2n+1 (left) and 2n+2 (right). An input goes
+right where its score s = w_n·x + b_n is at least 0; softly, it goes right with probability σ(s). A tree of depth D
+has 2^D - 1 nodes and 2^D leaves, numbered from left to right.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.parts.gate import Routing, everything, only
+from labkit.parts.relaxation import RegionLeak
+
+
+class Branching(NamedTuple):
+    """The decisions of a tree, for whoever records it. A positive score means right.
+
+    Shapes: scores and node (..., M), where M is every node in order, or the nodes on each input's own path.
+    """
+
+    scores: Tensor
+    node: Tensor
+    nodes: int
+
+
+class Decisions(nn.Module):
+    """Says which decisions a tree took: an identity that the recorder can find by its output type."""
+
+    def forward(self, scores: Tensor, node: Tensor | None, nodes: int) -> Branching:
+        if node is None:
+            node = torch.arange(nodes, device=scores.device).expand(scores.shape)
+        return Branching(scores, node, nodes)
+
+
+def leaf_probabilities(scores: Tensor, depth: int) -> Tensor:
+    """The share of each input that reaches each leaf: scores (..., 2^depth - 1) -> (..., 2^depth), summing to 1."""
+    right, left = torch.sigmoid(scores), torch.sigmoid(-scores)
+    reach = torch.ones_like(scores[..., :1]) if depth else scores.new_ones(*scores.shape[:-1], 1)
+    for level in range(depth):
+        nodes = slice(2**level - 1, 2 ** (level + 1) - 1)
+        reach = torch.stack((reach * left[..., nodes], reach * right[..., nodes]), -1).flatten(-2)
+    return reach
+
+
+def descend(
+    x: Tensor, weight: Tensor, bias: Tensor, depth: int, levels: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Follow each input down each tree: the nodes it met, their scores, and where it ended.
+
+    Shapes: x (..., width), weight (trees, nodes, width), bias (trees, nodes) -> node, scores (..., trees, levels) and
+    end (..., trees). `end` counts from the left among the places below the last level.
+
+    Two ways with the same result: a few nodes are scored all at once by one matrix product; of many nodes only the
+    rows on the path are read, so the cost grows with the depth and not with the 2^depth nodes.
+    """
+    trees, nodes, width = weight.shape
+    levels = depth if levels is None else levels
+    first = torch.arange(trees, device=x.device) * nodes
+    place = torch.zeros(*x.shape[:-1], trees, dtype=torch.long, device=x.device)
+    if levels == 0:
+        empty = x.new_zeros(*x.shape[:-1], trees, 0)
+        return empty.long(), empty, place
+    rows, offsets = weight.reshape(-1, width), bias.reshape(-1)
+    every = F.linear(x, rows, offsets) if nodes <= 32 * depth else None
+    met, scores = [], []
+    for level in range(levels):
+        node = place + (2**level - 1)
+        if every is not None:
+            score = every.gather(-1, node + first)
+        else:
+            score = (F.embedding(node + first, rows) * x.unsqueeze(-2)).sum(-1) + offsets[node + first]
+        place = 2 * place + (score >= 0)
+        met.append(node)
+        scores.append(score)
+    return torch.stack(met, -1), torch.stack(scores, -1), place
+
+
+class TreeGate(nn.Module):
+    """Chooses a leaf for each input: softly while training, one leaf by the signs of `depth` scores in evaluation.
+
+    Shapes: x (..., width) -> Routing over 2^depth leaves.
+    """
+
+    relaxed = True  # `softened` may ask for the soft mixture outside training
+
+    def __init__(self, width: int, *, depth: int, leak: float = 0.0):
+        super().__init__()
+        if depth < 0:
+            raise ValueError(f"a tree's depth is 0 or more, not {depth}.")
+        self.width, self.depth, self.nodes, self.leaves = width, depth, 2**depth - 1, 2**depth
+        bound = 1 / math.sqrt(width)
+        self.weight = nn.Parameter(torch.empty(self.nodes, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(self.nodes).uniform_(-bound, bound))
+        self.leak = RegionLeak(leak)
+        self.decisions = Decisions()
+
+    def forward(self, x: Tensor) -> Routing:
+        if self.training:
+            scores = F.linear(x, self.weight, self.bias)
+            self.decisions(scores, None, self.nodes)
+            shares = leaf_probabilities(scores, self.depth)
+            leaked = leaf_probabilities(self.leak(scores), self.depth) if self.leak.active else shares
+            return everything(leaked, shares)
+        node, scores, leaf = descend(x, self.weight.unsqueeze(0), self.bias.unsqueeze(0), self.depth)
+        self.decisions(scores.squeeze(-2), node.squeeze(-2), self.nodes)
+        return only(leaf.squeeze(-1), self.leaves, x)

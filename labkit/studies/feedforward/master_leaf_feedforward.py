@@ -1,0 +1,182 @@
+"""Do load balancing and a master leaf make trees better and steadier? P124, each part alone and both together.
+
+Fashion-MNIST, one layer from pixels to classes, at a shallow and a deep tree. Because the master leaf adds neurons, a
+plain tree with leaves as wide as leaf and master together is a control: it uses as many neurons for each input.
+"""
+
+import numpy as np
+import xarray as xr
+
+from labkit.analysis.routing.choice_by_class import choice_by_class
+from labkit.analysis.routing.choice_load import choice_load
+from labkit.analysis.routing.decision_margin import decision_margin
+from labkit.analysis.routing.node_entropy import node_entropy
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.layers.feedforward.master_leaf_feedforward import MasterLeafFeedforward
+from labkit.losses.routing.hardening import hardening
+from labkit.losses.routing.load_balance import load_balance
+from labkit.workbench.backbones.only_layer import OnlyLayer
+from labkit.workbench.backprop import Backprop
+from labkit.workbench.baselines import DenseFeedforward
+from labkit.workbench.claim import Claim, Rule, last
+from labkit.workbench.probes import on_test_data, score
+from labkit.workbench.study import Arm, Scale, Study
+from labkit.workbench.tasks.classification import Classification
+
+SHALLOW, DEEP, LEAF = 3, 6, 8
+PLAIN = {hardening: 3.0}
+BALANCED = {hardening: 3.0, load_balance: 1.0}
+
+
+def tree(depth: int, width: int = LEAF):
+    return lambda i, o: FastFeedforward(i, o, depth=depth, leaf_width=width)
+
+
+def with_master(depth: int):
+    return lambda i, o: MasterLeafFeedforward(i, o, depth=depth, leaf_width=LEAF, master_width=LEAF)
+
+
+def arms_at(depth: int) -> dict[str, Arm]:
+    """The four combinations, and the control of equal inference width, at one depth."""
+    return {
+        f"tree {depth}": Arm(
+            tree(depth), lambda: Backprop(penalties=PLAIN), "baseline", f"Plain tree, depth {depth}, leaves of {LEAF}."
+        ),
+        f"balance {depth}": Arm(
+            tree(depth), lambda: Backprop(penalties=BALANCED), "method", "The same with load balancing 1."
+        ),
+        f"master {depth}": Arm(
+            with_master(depth), lambda: Backprop(penalties=PLAIN), "method", f"The same with a master leaf of {LEAF}."
+        ),
+        f"both {depth}": Arm(
+            with_master(depth), lambda: Backprop(penalties=BALANCED), "method", "With both: the paper's network."
+        ),
+        f"wide leaf {depth}": Arm(
+            tree(depth, 2 * LEAF),
+            lambda: Backprop(penalties=PLAIN),
+            "control",
+            f"Plain tree with leaves of {2 * LEAF}: as many neurons for each input as leaf and master.",
+        ),
+    }
+
+
+def gain(quantity: str, of: str, over: str, depth: int):
+    """Hard accuracy of one arm minus that of another at a depth, paired by seed."""
+
+    def measure(data: xr.Dataset) -> np.ndarray:
+        return last(data, quantity, f"{of} {depth}") - last(data, quantity, f"{over} {depth}")
+
+    return measure
+
+
+def spread_ratio(data: xr.Dataset) -> np.ndarray:
+    """Distance from the arm's own mean, both over plain: log ratio for each seed at both depths, jackknifed."""
+    logs = []
+    for depth in (SHALLOW, DEEP):
+        both, plain = (last(data, "test_accuracy", f"{name} {depth}") for name in ("both", "tree"))
+        whole = _log_ratio(both, plain)
+        count = len(both)
+        logs += [
+            count * whole - (count - 1) * _log_ratio(np.delete(both, seed), np.delete(plain, seed))
+            for seed in range(count)
+        ]
+    return np.asarray(logs)
+
+
+def _log_ratio(above: np.ndarray, below: np.ndarray) -> float:
+    return float(np.log((above.std() + 1e-4) / (below.std() + 1e-4)))
+
+
+CLAIMS = [
+    Claim(
+        "Up to +16.3 % training accuracy (absolute) over the plain tree.",
+        Rule(
+            f"Hard training accuracy of both minus that of the plain tree at depth {DEEP}, paired by seed, is at least "
+            "16.3 points.",
+            gain("train_accuracy", "both", "tree", DEEP),
+            0.163,
+            unit="points",
+        ),
+    ),
+    Claim(
+        "Up to +3 % test accuracy (absolute) over the plain tree.",
+        Rule(
+            f"Hard test accuracy of both minus that of the plain tree at depth {DEEP}, paired by seed, is at least 3 points.",
+            gain("test_accuracy", "both", "tree", DEEP),
+            0.03,
+            unit="points",
+        ),
+    ),
+    Claim(
+        "The master leaf improves the tree.",
+        Rule(
+            f"Hard test accuracy with the master leaf minus that of the plain tree at depth {DEEP} is above 0.",
+            gain("test_accuracy", "master", "tree", DEEP),
+            0.0,
+            unit="points",
+        ),
+    ),
+    Claim(
+        "Load balancing improves the tree.",
+        Rule(
+            f"Hard test accuracy with load balancing minus that of the plain tree at depth {DEEP} is above 0.",
+            gain("test_accuracy", "balance", "tree", DEEP),
+            0.0,
+            unit="points",
+        ),
+    ),
+    Claim(
+        "The gain is due to the master leaf and the balance, not to more neurons for each input (our control).",
+        Rule(
+            f"Hard test accuracy of both minus that of a plain tree with leaves twice as wide, at depth {DEEP}, is above 0.",
+            gain("test_accuracy", "both", "wide leaf", DEEP),
+            0.0,
+            unit="points",
+        ),
+    ),
+    Claim(
+        "The results vary less between runs.",
+        Rule(
+            "The logarithm of the ratio of the spreads over seeds, both over plain (jackknife over seeds, both depths), is "
+            "below 0.",
+            spread_ratio,
+            0.0,
+            below=True,
+            unit="(log ratio)",
+        ),
+    ),
+]
+
+study = Study(
+    name="master_leaf_feedforward",
+    paper="P124",
+    title="Load balancing and a master leaf",
+    question="Do load balancing and a leaf that always runs make trees better and steadier?",
+    task=lambda scale: Classification(
+        "fashion_mnist", rows=scale.options["rows"], test_rows=scale.options["test_rows"]
+    ),
+    backbone=OnlyLayer,
+    arms={
+        **arms_at(SHALLOW),
+        **arms_at(DEEP),
+        "dense": Arm(
+            lambda i, o: DenseFeedforward(i, o, width=2 * LEAF),
+            Backprop,
+            "baseline",
+            f"Dense layer of width {2 * LEAF}: as many neurons for each input, no tree.",
+        ),
+    },
+    scales={
+        "smoke": Scale(20, 2, 3, {"rows": 1000, "test_rows": 300}),
+        "lesson": Scale(500, 5, 8, {"rows": None, "test_rows": None}),
+    },
+    claims=CLAIMS,
+    probes={
+        "test_accuracy": score("accuracy"),
+        "train_accuracy": score("accuracy", "train"),
+        "node_entropy": on_test_data(node_entropy),
+        "leaf_load": on_test_data(choice_load),
+        "margin": on_test_data(decision_margin),
+    },
+    final={"leaf_by_class": on_test_data(choice_by_class)},
+)

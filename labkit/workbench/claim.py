@@ -1,0 +1,117 @@
+"""A claim is code: what the paper says, the rule that decides it, and the verdict that the data force.
+
+A rule computes one number for each seed (or each timing repeat) and compares its 95 % confidence interval with a
+threshold. Nobody types a verdict:
+
+    shown          the whole interval lies on the claimed side of the threshold
+    contradicted   the whole interval lies on the other side
+    inconclusive   the threshold lies inside the interval
+    out of reach   this scale cannot test it; the claim says what it would need
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import xarray as xr
+
+from labkit.errors import LabError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What decides a claim.
+
+    `measure` takes a study's data to one number for each repetition, shape (n,) with n >= 2; the claim holds where
+    the mean of these is `at_least` (or, with `below`, at most) the threshold.
+    """
+
+    text: str
+    """The rule as a plain sentence, shown in every claims table."""
+    measure: Callable[[xr.Dataset], np.ndarray]
+    at_least: float
+    below: bool = False
+    unit: str = ""
+    """What the number is: "points" (a difference of fractions, shown times 100), "times", or ""."""
+    over: str = "seeds"
+    """What is repeated: "seeds" or "timings"."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, with the rule that decides it here, or with what deciding it would need."""
+
+    says: str
+    shows: Rule | None = None
+    needs: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.shows is None) == (self.needs is None):
+            raise ValueError(f"a claim has either a rule (shows) or a reason why it has none (needs): {self.says!r}.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of a claims table."""
+
+    says: str
+    rule: str
+    measured: str
+    verdict: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    seeds: int
+    needs: str | None
+
+    def row(self) -> dict:
+        return asdict(self)
+
+
+def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and Student's t interval of independent repetitions, shape (n,), n >= 2."""
+    from scipy import stats
+
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        raise LabError(f"A confidence interval needs two repetitions or more, not {len(values)}.")
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    reach = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error)
+    return float(mean), float(mean - reach), float(mean + reach)
+
+
+def decide(claim: Claim, data: xr.Dataset) -> Verdict:
+    """Decide a claim on a study's data by its rule."""
+    rule = claim.shows
+    if rule is None:
+        return Verdict(claim.says, "", "", "out of reach", None, None, None, None, 0, claim.needs)
+    values = np.asarray(rule.measure(data), dtype=float)
+    mean, low, high = interval(values)
+    holds, fails = (
+        (high <= rule.at_least, low > rule.at_least) if rule.below else (low >= rule.at_least, high < rule.at_least)
+    )
+    word = "shown" if holds else "contradicted" if fails else "inconclusive"
+    count = int(np.isfinite(values).sum())
+    middle, least, most = (_spell(value, rule.unit) for value in (mean, low, high))
+    said = f"{middle} (95 % interval {least} to {most}, {count} {rule.over})"
+    return Verdict(claim.says, rule.text, said, word, mean, low, high, rule.at_least, count, None)
+
+
+def _spell(value: float, unit: str) -> str:
+    if unit == "points":
+        return f"{100 * value:+.1f} points"
+    if unit == "percent":
+        return f"{100 * value:.1f} %"
+    if unit == "times":
+        return f"{value:.3g}×"
+    return f"{value:.3g} {unit}".strip()
+
+
+def last(data: xr.Dataset, quantity: str, arm: str, mode: str = "hard") -> np.ndarray:
+    """A quantity of one arm at the end of training, one number a seed."""
+    if arm not in data.arm.values:
+        raise LabError(f"No arm is called {arm!r}; there are {', '.join(map(str, data.arm.values))}.")
+    chosen = data[quantity].sel(arm=arm).isel(step=-1)
+    return (chosen.sel(mode=mode) if "mode" in chosen.dims else chosen).transpose("seed", ...).values

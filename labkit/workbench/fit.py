@@ -1,0 +1,82 @@
+"""The training loop, the same for every trainer and every study: step, now and then measure, listen for a stop."""
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from labkit.errors import LabError
+
+Probe = Callable[[nn.Module, Any], xr.DataArray | None]
+Watch = Callable[[int, dict[str, float]], None]
+
+
+class Stopped(LabError):
+    """Training was stopped from outside before its last step."""
+
+
+def evenly(steps: int, measurements: int) -> list[int]:
+    """Steps at which to measure: 0, the last one, and more of them early, where most happens."""
+    places = (np.linspace(0, 1, measurements) ** 1.5 * steps).round().astype(int)
+    return sorted({int(place) for place in places})
+
+
+def fit(
+    model: nn.Module,
+    task,
+    trainer,
+    *,
+    steps: int,
+    seed: int = 0,
+    measure_at: Iterable[int] = (),
+    probes: Mapping[str, Probe] | None = None,
+    watch: Watch | None = None,
+    stop: Event | None = None,
+) -> xr.Dataset:
+    """Train for `steps` batches and return what the probes measured, along an axis `step`.
+
+    The training loss is averaged since the previous measurement. `watch(step, values)` is called after every step
+    with the trainer's numbers and, at measurements, the scalar ones of the probes.
+    Raises: Stopped when `stop` is set; LabError when the loss is no longer a number.
+    """
+    torch.manual_seed(seed)
+    measure, batches = set(measure_at), task.batches(seed)
+    trainer.start(model, task, steps)
+    rows: list[xr.Dataset] = []
+    losses: list[float] = []
+    for step in range(steps + 1):
+        if stop is not None and stop.is_set():
+            raise Stopped(f"Stopped at step {step} of {steps}; nothing was saved.")
+        values = {}
+        if step:
+            values = trainer.step(model, next(batches))
+            losses.append(values["training_loss"])
+            if not np.isfinite(losses[-1]):
+                raise LabError(f"The loss is no longer a number at step {step}: lower the learning rate.")
+        if step in measure:
+            row = measure_all(model, task, probes or {})
+            row["training_loss"] = xr.DataArray(np.mean(losses) if losses else np.nan, attrs=LOSS)
+            rows.append(row.expand_dims(step=[step]))
+            losses = []
+            values |= {str(name): float(one.mean()) for name, one in row.items() if one.ndim <= 1}
+        if watch is not None:
+            watch(step, values)
+    return xr.concat(rows, "step") if rows else xr.Dataset()
+
+
+LOSS = {"long_name": "training loss", "units": "nats"}
+
+
+def measure_all(model: nn.Module, task, probes: Mapping[str, Probe]) -> xr.Dataset:
+    """Run every probe without disturbing the training: its random numbers go on as if nobody had looked.
+
+    A probe that has nothing to see in this model answers None and leaves no variable.
+    """
+    state = torch.get_rng_state()
+    seen = {name: probe(model, task) for name, probe in probes.items()}
+    torch.set_rng_state(state)
+    return xr.Dataset({name: found for name, found in seen.items() if found is not None})

@@ -1,0 +1,42 @@
+"""Small models that are trained on the spot, in seconds, so that there is always something real to look into."""
+
+from collections.abc import Callable
+from functools import cache
+
+from torch import nn
+
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.layers.feedforward.neuron_trees import NeuronTrees
+from labkit.losses.routing.hardening import hardening
+from labkit.workbench.backbones.only_layer import OnlyLayer
+from labkit.workbench.backprop import Backprop
+from labkit.workbench.baselines import MixtureOfExperts
+from labkit.workbench.fit import fit
+from labkit.workbench.tasks.classification import Classification
+
+Maker = Callable[[], tuple[nn.Module, Classification]]
+
+
+def models() -> dict[str, Maker]:
+    """Name -> a function that returns a trained model and its task. The first call trains, in seconds."""
+    return {
+        "fast feedforward tree on Fashion-MNIST": lambda: _trained("tree", "fashion_mnist"),
+        "fast feedforward tree on handwritten digits": lambda: _trained("tree", "mnist"),
+        "neuron trees on handwritten digits": lambda: _trained("neurons", "mnist"),
+        "mixture of experts on handwritten digits": lambda: _trained("experts", "mnist"),
+    }
+
+
+LAYERS = {
+    "tree": lambda i, o: FastFeedforward(i, o, depth=4, leaf_width=8),
+    "neurons": lambda i, o: NeuronTrees(i, o, depth=7, trees=4),
+    "experts": lambda i, o: MixtureOfExperts(i, o, experts=8, expert_width=16, chosen=2),
+}
+
+
+@cache
+def _trained(kind: str, dataset: str, steps: int = 400) -> tuple[nn.Module, Classification]:
+    task = Classification(dataset)
+    model = OnlyLayer(task, LAYERS[kind])
+    fit(model, task, Backprop(penalties={hardening: 3.0} if kind == "tree" else {}), steps=steps)
+    return model.eval(), task

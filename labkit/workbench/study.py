@@ -1,0 +1,216 @@
+"""A study re-measures a paper: arms that differ in one thing, several seeds, probes, and claims decided by rules."""
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import nn
+
+from labkit.errors import LabError
+from labkit.workbench.budget import flops, parameters
+from labkit.workbench.claim import Claim, decide
+from labkit.workbench.fit import Probe, evenly, fit, measure_all
+from labkit.workbench.run import Run
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run. `smoke` is seconds, `lesson` about a minute on two cores, `paper` as near as it gets."""
+
+    steps: int
+    seeds: int
+    measurements: int = 12
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the study's task and extra measurements read: rows, batch, widths, ..."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is compared: a layer for the slot, how it is trained, and what it is matched by."""
+
+    layer: Callable[[int, int], nn.Module]
+    trainer: Callable[[], Any]
+    role: str
+    """method, baseline or control"""
+    says: str
+    """What it is and by what it is matched, for people."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running study is."""
+
+    arm: str
+    seed: int
+    step: int
+    steps: int
+    done: float
+    """Of the whole study, 0 to 1."""
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A paper's experiment in code."""
+
+    name: str
+    paper: str
+    title: str
+    question: str
+    task: Callable[[Scale], Any]
+    backbone: Callable[[Any, Callable[[int, int], nn.Module]], nn.Module]
+    arms: Mapping[str, Arm]
+    scales: Mapping[str, Scale]
+    claims: Sequence[Claim]
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    """Measured now and then while training."""
+    final: Mapping[str, Probe] = field(default_factory=dict)
+    """Measured once, after training."""
+    extra: Mapping[str, Callable[[Scale], xr.DataArray]] = field(default_factory=dict)
+    """Measured once a study, without training: latencies."""
+
+    def at(self, scale: str) -> Scale:
+        if scale not in self.scales:
+            raise LabError(f"{self.name} has no scale {scale!r}; it has {', '.join(self.scales)}.")
+        return self.scales[scale]
+
+    def run(
+        self,
+        scale: str = "lesson",
+        *,
+        seeds: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+        stop: Event | None = None,
+        jobs: int = 1,
+    ) -> Run:
+        """Train every arm on every seed, measure, decide the claims.
+
+        `jobs` > 1 trains that many at once in processes (then `watch` hears of each finished one only).
+        Raises: fit.Stopped when `stop` is set.
+        """
+        size = self.at(scale)
+        size = replace(size, seeds=seeds) if seeds else size
+        if size.seeds < 2:
+            raise LabError("A study needs two seeds or more: one run decides nothing.")
+        began, started = time.perf_counter(), datetime.now(UTC)
+        todo = [(arm, seed) for seed in range(size.seeds) for arm in self.arms]
+        if jobs > 1:
+            rows = self._in_processes(scale, size, todo, watch, stop, jobs)
+        else:
+            rows = []
+            for number, (arm, seed) in enumerate(todo):
+                tell = _teller(watch, arm, seed, size.steps, number, len(todo))
+                rows.append(self.train(arm, seed, size, watch=tell, stop=stop))
+        data = xr.combine_by_coords(rows, join="outer", combine_attrs="override", compat="no_conflicts")
+        data = data.sel(arm=list(self.arms))
+        for name, measure in self.extra.items():
+            data[name] = measure(size).rename({"arm": "timed"})
+        claims = [decide(claim, data).row() for claim in self.claims]
+        facts = _provenance(size, started, time.perf_counter() - began)
+        return Run(self.name, self.paper, scale, data, claims, facts)
+
+    def train(self, arm: str, seed: int, size: Scale, *, watch=None, stop: Event | None = None) -> xr.Dataset:
+        """One arm on one seed: its measurements with axes arm, seed and step."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            torch.manual_seed(seed)
+            task = self.task(size)
+            model = self.backbone(task, self.arms[arm].layer)
+            row = fit(
+                model,
+                task,
+                self.arms[arm].trainer(),
+                steps=size.steps,
+                seed=seed,
+                measure_at=evenly(size.steps, size.measurements),
+                probes=self.probes,
+                watch=watch,
+                stop=stop,
+            )
+            row = row.merge(measure_all(model, task, self.final))
+            row["parameters"] = xr.DataArray(parameters(model), attrs={"long_name": "parameters", "units": "count"})
+            x = task.test()[0]
+            cost = flops(model, x) / len(x)
+            row["flops"] = xr.DataArray(cost, attrs={"long_name": "operations an input, evaluation", "units": "flop"})
+            return row.expand_dims(arm=[arm], seed=[seed])
+        finally:
+            torch.set_num_threads(threads)
+
+    def _in_processes(self, scale: str, size: Scale, todo, watch, stop, jobs: int) -> list[xr.Dataset]:
+        from joblib import Parallel, delayed
+
+        pool = Parallel(n_jobs=jobs, return_as="generator")
+        rows = []
+        for (arm, seed), row in zip(todo, pool(delayed(_train)(self.name, arm, seed, size) for arm, seed in todo)):
+            if stop is not None and stop.is_set():
+                raise LabError("Stopped; nothing was saved.")
+            rows.append(row)
+            if watch is not None:
+                watch(Progress(arm, seed, size.steps, size.steps, len(rows) / len(todo), {}))
+        return rows
+
+
+def _train(name: str, arm: str, seed: int, size: Scale) -> xr.Dataset:
+    from labkit.workbench.find import study
+
+    return study(name).train(arm, seed, size)
+
+
+def _teller(watch, arm: str, seed: int, steps: int, number: int, of: int):
+    if watch is None:
+        return None
+
+    def tell(step: int, values: dict[str, float]) -> None:
+        watch(Progress(arm, seed, step, steps, (number + step / steps) / of, values))
+
+    return tell
+
+
+def _provenance(size: Scale, started: datetime, seconds: float) -> dict[str, Any]:
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "xarray")}
+    return {
+        "commit": _commit(),
+        "started": started.isoformat(timespec="seconds"),
+        "duration_s": round(seconds, 1),
+        "seeds": list(range(size.seeds)),
+        "steps": size.steps,
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": _machine(),
+        "threads": 1,
+    }
+
+
+def _commit() -> str:
+    """The commit that the code is at, with a + where files differ from it."""
+    try:
+        folder = Path(__file__).parent
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+        return run.stdout.strip() or "unknown"
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{model}, {platform.system()}"
