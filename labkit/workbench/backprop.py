@@ -17,7 +17,7 @@ Penalty = Callable[[Trace], Tensor]
 class Backprop:
     """AdamW with a cosine schedule after a short warm-up. `penalties` maps a loss on a recording to its weight."""
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     penalties: Mapping[Penalty, float] = field(default_factory=dict)
     weight_decay: float = 0.0
     clip: float = 1.0

@@ -110,8 +110,7 @@ class Study:
             for number, (arm, seed) in enumerate(todo):
                 tell = _teller(watch, arm, seed, size.steps, number, len(todo))
                 rows.append(self.train(arm, seed, size, watch=tell, stop=stop))
-        data = xr.combine_by_coords(rows, join="outer", combine_attrs="override", compat="no_conflicts")
-        data = data.sel(arm=list(self.arms))
+        data = _joined(rows, list(self.arms))
         for name, measure in self.extra.items():
             data[name] = measure(size).rename({"arm": "timed"})
         claims = [decide(claim, data).row() for claim in self.claims]
@@ -158,6 +157,13 @@ class Study:
             if watch is not None:
                 watch(Progress(arm, seed, size.steps, size.steps, len(rows) / len(todo), {}))
         return rows
+
+
+def _joined(rows: list[xr.Dataset], arms: list[str]) -> xr.Dataset:
+    """All arms and seeds in one data set; NaN where an arm is smaller than others or lacks a measurement."""
+    how: dict[str, Any] = {"join": "outer", "combine_attrs": "override", "data_vars": "all", "coords": "minimal"}
+    by_arm = [xr.concat([row for row in rows if row.arm.item() == arm], "seed", **how) for arm in arms]
+    return xr.concat(by_arm, "arm", compat="override", **how)
 
 
 def _train(name: str, arm: str, seed: int, size: Scale) -> xr.Dataset:
