@@ -44,8 +44,10 @@ class Experts(nn.Module):
             return self.mixed(x, routing.weights)
         rows = x.reshape(-1, self.in_width)
         index, weights = (part.reshape(-1, part.shape[-1]) for part in (routing.index, routing.weights))
-        few = index.shape[0] * index.shape[1] <= 2
-        way = self.gathered if few or traced() else self.grouped
+        if traced():
+            way = self.gathered
+        else:
+            way = self.one_by_one if index.numel() <= 2 else self.grouped
         return way(rows, index, weights).reshape(*x.shape[:-1], self.out_width)
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -55,11 +57,22 @@ class Experts(nn.Module):
         return shares.flatten(-2) @ self.out_weight.flatten(0, 1) + weights @ self.out_bias
 
     def gathered(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        """Copies the chosen experts' weights to each row: for one or two rows, and where control flow is traced."""
+        """Copies the chosen experts' weights to each row: for where control flow is traced."""
         chosen = index.clamp_min(0)
         hidden = torch.einsum("nkhd,nd->nkh", self.in_weight[chosen], x) + self.in_bias[chosen]
         out = torch.einsum("nkh,nkho->nko", self.activation(hidden), self.out_weight[chosen]) + self.out_bias[chosen]
         return torch.einsum("nko,nk->no", out, weights * (index >= 0))
+
+    def one_by_one(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """Runs each chosen expert on its row: for one or two rows, where sorting costs more than computing."""
+        out = x.new_zeros(len(x), self.out_width)
+        for row, chosen in enumerate(index.tolist()):
+            for place, expert in enumerate(chosen):
+                if expert >= 0:
+                    hidden = self.activation(F.linear(x[row], self.in_weight[expert], self.in_bias[expert]))
+                    said = hidden @ self.out_weight[expert] + self.out_bias[expert]
+                    out[row] += weights[row, place] * said
+        return out
 
     def grouped(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """Sorts the rows by expert and runs each chosen expert once on its own rows."""

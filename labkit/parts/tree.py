@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from labkit.parts.gate import Routing, everything, only
 from labkit.parts.relaxation import RegionLeak
+from labkit.parts.shapes import traced
 
 
 class Branching(NamedTuple):
@@ -46,37 +47,77 @@ def leaf_probabilities(scores: Tensor, depth: int) -> Tensor:
     return reach
 
 
-def descend(
-    x: Tensor, weight: Tensor, bias: Tensor, depth: int, levels: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def descend(x: Tensor, weight: Tensor, bias: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
     """Follow each input down each tree: the nodes it met, their scores, and where it ended.
 
-    Shapes: x (..., width), weight (trees, nodes, width), bias (trees, nodes) -> node, scores (..., trees, levels) and
-    end (..., trees). `end` counts from the left among the places below the last level.
+    Shapes: x (..., width), weight (trees, nodes, width), bias (trees, nodes) -> node, scores (..., trees, depth) and
+    end (..., trees), which counts from the left among the places below the last level.
 
     Two ways with the same result: a few nodes are scored all at once by one matrix product; of many nodes only the
-    rows on the path are read, so the cost grows with the depth and not with the 2^depth nodes.
+    rows on the path are read, so the cost grows with the depth and not with the 2^depth nodes. The path is found
+    without gradients; where they are wanted the scores on it are computed once more, in one piece.
     """
     trees, nodes, width = weight.shape
-    levels = depth if levels is None else levels
-    first = torch.arange(trees, device=x.device) * nodes
-    place = torch.zeros(*x.shape[:-1], trees, dtype=torch.long, device=x.device)
-    if levels == 0:
+    if depth == 0:
         empty = x.new_zeros(*x.shape[:-1], trees, 0)
-        return empty.long(), empty, place
+        return empty.long(), empty, empty.sum(-1).long()
     rows, offsets = weight.reshape(-1, width), bias.reshape(-1)
-    every = F.linear(x, rows, offsets) if nodes <= 32 * depth else None
-    met, scores = [], []
-    for level in range(levels):
-        node = place + (2**level - 1)
-        if every is not None:
-            score = every.gather(-1, node + first)
+    first = torch.arange(trees, device=x.device) * nodes
+    few = nodes <= 32 * depth
+    every = F.linear(x, rows, offsets) if few else None
+    with torch.no_grad():
+        if x.numel() == width and not traced():
+            path, scores, place = _walk(x, rows, offsets, trees, depth, every)
         else:
-            score = (F.embedding(node + first, rows) * x.unsqueeze(-2)).sum(-1) + offsets[node + first]
+            path, scores, place = _all_at_once(x, rows, offsets, first, depth, every)
+    if not torch.is_grad_enabled():
+        return path, scores, place
+    flat = (path + first.unsqueeze(-1)).flatten(-2)
+    if every is not None:
+        wanted = every.gather(-1, flat)
+    else:
+        wanted = torch.einsum("...kw,...w->...k", F.embedding(flat, rows), x) + offsets[flat]
+    return path, wanted.unflatten(-1, (trees, depth)), place
+
+
+def _all_at_once(x: Tensor, rows: Tensor, offsets: Tensor, first: Tensor, depth: int, every: Tensor | None):
+    """Every input takes one step down at a time."""
+    place = torch.zeros(*x.shape[:-1], len(first), dtype=torch.long, device=x.device)
+    met, scores = [], []
+    for level in range(depth):
+        node = place + (2**level - 1)
+        at = node + first
+        if every is not None:
+            score = every.gather(-1, at)
+        else:
+            score = (F.embedding(at, rows) * x.unsqueeze(-2)).sum(-1) + offsets[at]
         place = 2 * place + (score >= 0)
         met.append(node)
         scores.append(score)
     return torch.stack(met, -1), torch.stack(scores, -1), place
+
+
+def _walk(x: Tensor, rows: Tensor, offsets: Tensor, trees: int, depth: int, every: Tensor | None):
+    """One input: Python keeps the place, which saves a dozen small tensor operations a level."""
+    known, alone, nodes = every.flatten().tolist() if every is not None else None, x.reshape(-1), len(rows) // trees
+    met, scores, ends = [], [], []
+    for start in range(0, len(rows), nodes):
+        place = 0
+        for level in range(depth):
+            node = place + 2**level - 1
+            at = start + node
+            score = known[at] if known else (torch.dot(rows[at], alone) + offsets[at]).item()
+            place = 2 * place + (score >= 0)
+            met.append(node)
+            scores.append(score)
+        ends.append(place)
+    shape = (*x.shape[:-1], trees, depth)
+    path = torch.tensor(met, device=x.device).view(shape)
+    return (
+        path,
+        torch.tensor(scores, dtype=x.dtype, device=x.device).view(shape),
+        torch.tensor(ends, device=x.device).view(shape[:-1]),
+    )
 
 
 class TreeGate(nn.Module):
@@ -105,6 +146,7 @@ class TreeGate(nn.Module):
             shares = leaf_probabilities(scores, self.depth)
             leaked = leaf_probabilities(self.leak(scores), self.depth) if self.leak.active else shares
             return everything(leaked, shares)
-        node, scores, leaf = descend(x, self.weight.unsqueeze(0), self.bias.unsqueeze(0), self.depth)
+        with torch.no_grad():  # a hard choice has no gradient
+            node, scores, leaf = descend(x, self.weight.unsqueeze(0), self.bias.unsqueeze(0), self.depth)
         self.decisions(scores.squeeze(-2), node.squeeze(-2), self.nodes)
         return only(leaf.squeeze(-1), self.leaves, x)

@@ -55,11 +55,17 @@ ARMS = {
     "no layer": Arm(lambda i, o: Nothing(), Backprop, "control", "Attention only."),
     "12 of 4095": Arm(trees(DEPTH), Backprop, "method", "One tree of depth 12: the paper's layer."),
     "frozen questions": Arm(frozen, Backprop, "control", "The same tree, its input weights as they were drawn."),
-    "12 of 28": Arm(
-        trees(3, 4), Backprop, "method", "Four trees of depth 3: as many neurons used, fewer to choose from."
-    ),
     "64 of 1020": Arm(trees(8, 8), Backprop, "method", "Eight trees of depth 8: more neurons used."),
 }
+
+
+def upper(analysis):
+    """An analysis of the neurons that every path starts with: the first six levels of the first tree."""
+
+    def measure(model: nn.Module, batch: tuple) -> xr.DataArray:
+        return analysis(model, batch).isel(choice=slice(63)).rename(choice="neuron")
+
+    return measure
 
 
 def times(scale: Scale) -> xr.DataArray:
@@ -158,16 +164,10 @@ study = Study(
     scales={
         "smoke": Scale(6, 2, 3, {"batch": 8, "windows": 16, "widths": [64, 128], "batches": [1, 256], "repeats": 5}),
         "lesson": Scale(
-            500,
+            300,
             3,
             8,
-            {
-                "batch": 32,
-                "windows": 256,
-                "widths": [64, 256, 1024, 4096, 16384],
-                "batches": [1, 256],
-                "repeats": 20,
-            },
+            {"batch": 16, "windows": 128, "widths": [64, 256, 1024, 4096, 16384], "batches": [1, 256], "repeats": 20},
         ),
     },
     claims=CLAIMS,
@@ -176,6 +176,6 @@ study = Study(
         "test_loss": score("loss"),
         "margin": on_test_data(decision_margin),
     },
-    final={"leaf_load": on_test_data(choice_load), "leaf_by_class": on_test_data(choice_by_class)},
+    final={"visits": on_test_data(upper(choice_load)), "visits_by_class": on_test_data(upper(choice_by_class))},
     extra={"latency": times},
 )
