@@ -16,6 +16,7 @@ _HOME = {
     "Example": "labkit.example",
     "load": "labkit.workbench.datasets.load",
     "fit": "labkit.workbench.fit",
+    "pace": "labkit.workbench.pace",
     "study": "labkit.workbench.find",
     "open_run": "labkit.workbench.run",
     "show": "labkit.views.show",
