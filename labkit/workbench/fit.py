@@ -40,7 +40,7 @@ def fit(
     """Train for `steps` batches and return what the probes measured, along an axis `step`.
 
     The training loss is averaged since the previous measurement. `watch(step, values)` is called after every step
-    with the trainer's numbers and, at measurements, the scalar ones of the probes.
+    with the trainer's numbers and, at measurements, what the probes say in one number (hard, where there are two modes).
     Raises: Stopped when `stop` is set; LabError when the loss is no longer a number.
     """
     torch.manual_seed(seed)
@@ -62,7 +62,8 @@ def fit(
             row["training_loss"] = xr.DataArray(np.mean(losses) if losses else np.nan, attrs=LOSS)
             rows.append(row.expand_dims(step=[step]))
             losses = []
-            values |= {str(name): float(one.mean()) for name, one in row.items() if one.ndim <= 1}
+            now = row.sel(mode="hard") if "mode" in row.dims else row
+            values |= {str(name): float(one) for name, one in now.items() if one.ndim == 0}
         if watch is not None:
             watch(step, values)
     return xr.concat(rows, "step") if rows else xr.Dataset()
