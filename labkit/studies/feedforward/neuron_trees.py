@@ -164,9 +164,9 @@ study = Study(
     scales={
         "smoke": Scale(6, 2, 3, {"batch": 8, "windows": 16, "widths": [64, 128], "batches": [1, 256], "repeats": 5}),
         "lesson": Scale(
-            300,
+            240,
             3,
-            8,
+            6,
             {"batch": 16, "windows": 128, "widths": [64, 256, 1024, 4096, 16384], "batches": [1, 256], "repeats": 20},
         ),
     },
