@@ -36,6 +36,7 @@ def latency(models: Mapping[str, nn.Module], x: Tensor, *, repeats: int = 30) ->
     """Seconds a forward pass, measured side by side: each repeat times every model once, in shuffled order.
 
     Shapes: -> (arm, repeat). The models are evaluated as they are (call `.eval()` first), on one thread, after warming.
+    It is the processor's time for that thread, so that whatever else the machine does is not counted.
     """
     order = np.random.default_rng(0)
     names = list(models)
@@ -48,9 +49,9 @@ def latency(models: Mapping[str, nn.Module], x: Tensor, *, repeats: int = 30) ->
                 models[name](x)
             for repeat in range(repeats):
                 for place in order.permutation(len(names)):
-                    start = time.perf_counter()
+                    start = time.thread_time()
                     models[names[place]](x)
-                    seconds[place, repeat] = time.perf_counter() - start
+                    seconds[place, repeat] = time.thread_time() - start
     finally:
         torch.set_num_threads(threads)
     return xr.DataArray(

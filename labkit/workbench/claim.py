@@ -23,7 +23,7 @@ class Rule:
     """What decides a claim.
 
     `measure` takes a study's data to one number for each repetition, shape (n,) with n >= 2; the claim holds where
-    the mean of these is `at_least` (or, with `below`, at most) the threshold.
+    the mean of these (for timings the median) is `at_least` (or, with `below`, at most) the threshold.
     """
 
     text: str
@@ -82,13 +82,25 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
     return float(mean), float(mean - reach), float(mean + reach)
 
 
+def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Median of repeated timings, shape (n,), and its interval by order statistics: outliers do not move it."""
+    from scipy import stats
+
+    values = np.sort(np.asarray(values, dtype=float)[np.isfinite(values)])
+    if len(values) < 2:
+        raise LabError(f"A confidence interval needs two repetitions or more, not {len(values)}.")
+    below = int(stats.binom.ppf((1 - confidence) / 2, len(values), 0.5))
+    place = max(0, below - 1)
+    return float(np.median(values)), float(values[place]), float(values[len(values) - 1 - place])
+
+
 def decide(claim: Claim, data: xr.Dataset) -> Verdict:
     """Decide a claim on a study's data by its rule."""
     rule = claim.shows
     if rule is None:
         return Verdict(claim.says, "", "", "out of reach", None, None, None, None, 0, claim.needs)
     values = np.asarray(rule.measure(data), dtype=float)
-    mean, low, high = interval(values)
+    mean, low, high = (median_interval if rule.over == "timings" else interval)(values)
     holds, fails = (
         (high <= rule.at_least, low > rule.at_least) if rule.below else (low >= rule.at_least, high < rule.at_least)
     )

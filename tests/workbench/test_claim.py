@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from labkit.errors import LabError
-from labkit.workbench.claim import Claim, Rule, decide, interval, last
+from labkit.workbench.claim import Claim, Rule, decide, interval, last, median_interval
 
 
 def data(values) -> xr.Dataset:
@@ -36,6 +36,15 @@ def test_the_interval_is_students():
     assert mean == 2
     assert high - mean == pytest.approx(4.302653 * 1 / np.sqrt(3), rel=1e-5)  # t(0.975, 2) from a table
     assert mean - low == pytest.approx(high - mean)
+
+
+def test_outliers_do_not_move_the_interval_of_timings():
+    values = np.arange(1.0, 21.0)
+    assert median_interval(values) == (10.5, 6.0, 15.0)  # the 6th and 15th of 20: a sign test's interval
+    assert median_interval(np.append(values[:-1], 1e9)) == (10.5, 6.0, 15.0)
+    draws = np.random.default_rng(0).lognormal(size=(2000, 20))
+    inside = [low <= 1 <= high for _, low, high in map(median_interval, draws)]
+    assert 0.94 < np.mean(inside) < 0.98
 
 
 def test_true_effects_of_nothing_are_called_shown_one_time_in_forty():
