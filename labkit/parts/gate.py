@@ -16,7 +16,7 @@ class Routing(NamedTuple):
     Shapes: index (..., K), weights (..., K), scores (..., choices). K is how many were chosen.
     """
 
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] - a tuple's index() is not wanted here
     """(..., K) integers, best first; -1 where nothing was chosen. In the order 0..choices-1 where all take part."""
     weights: Tensor
     """(..., K) what each chosen one contributes: non-negative, sums to at most 1; 0 where index is -1."""

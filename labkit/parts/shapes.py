@@ -124,4 +124,4 @@ def _types(module: nn.Module, stated: tuple[Argument, ...], inputs: tuple, error
 
 def traced() -> bool:
     """Whether a compiler or a `torch.func` transform looks on, so that values may not steer control flow."""
-    return torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+    return torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None  # pyright: ignore

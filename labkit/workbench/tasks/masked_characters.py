@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labkit.errors import LabError
+from labkit.workbench.datasets.corpus import Corpus
 from labkit.workbench.datasets.load import load
 
 IGNORED = -100
@@ -23,6 +25,8 @@ class MaskedCharacters:
 
     def __init__(self, name: str = "austen", *, length: int = 48, batch: int = 32, hidden: float = 0.15, windows=64):
         corpus = load(name)
+        if not isinstance(corpus, Corpus):
+            raise LabError(f"Masked characters need a text, and {name!r} is not one; austen is.")
         self.name, self.length, self.batch, self.hidden = name, length, batch, hidden
         self.alphabet = corpus.alphabet
         codes = corpus.encode(corpus.text)
