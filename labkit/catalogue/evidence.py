@@ -5,6 +5,7 @@ Nothing is imported and nothing is typed by hand: docstrings are read with `ast`
 
 import ast
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,9 +51,14 @@ class Evidence:
 
 
 def evidence(root: Path | None = None) -> Evidence:
-    """Read the checkout at `root` (default: this one). Read again only when a file was added, removed or changed."""
+    """Read the checkout at `root` (default: this one, with its assets at $LABKIT_ASSETS where that is set).
+
+    Files are read again only when one was added, removed or changed.
+    """
+    assets = os.environ.get("LABKIT_ASSETS") if root is None else None
     root = PACKAGE.parent if root is None else Path(root)
-    files = [*_modules(root), *_notebooks(root), *sorted((root / "assets" / "runs").glob("*.json"))]
+    runs = (Path(assets) if assets else root / "assets") / "runs"
+    files = [*_modules(root), *_notebooks(root), *sorted(runs.glob("*.json"))]
     stamp = tuple((path, path.stat().st_mtime_ns) for path in files)
     return _read(root, stamp)
 
@@ -61,7 +67,7 @@ def evidence(root: Path | None = None) -> Evidence:
 def _read(root: Path, stamp: tuple[tuple[Path, int], ...]) -> Evidence:
     found = Evidence()
     for path, _ in stamp:
-        place = path.relative_to(root).as_posix()
+        place = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
         try:
             if path.suffix == ".ipynb":
                 _add(found.notebooks, _mentioned(path), place)

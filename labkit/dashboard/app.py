@@ -15,51 +15,69 @@ import panel as pn
 from labkit.dashboard import layout
 from labkit.errors import LabError
 
-EXTENSIONS = {"papers": (), "paper": (), "source": (), "study": ("plotly",), "look": ("plotly",), "runs": ("plotly", "tabulator")}
+EXTENSIONS = {
+    "papers": (),
+    "paper": (),
+    "source": (),
+    "study": ("plotly",),
+    "look": ("plotly",),
+    "runs": ("plotly", "tabulator"),
+}
 ABOVE = {"paper": "papers", "source": "papers"}
 """Page -> the entry of the navigation that it belongs to."""
 
 
-def page(name: str) -> Callable[[], Any]:
-    """A function that builds the page for one visitor. Its module is imported at the first visit."""
+def page(name: str, **defaults: str) -> Callable[[], Any]:
+    """A function that builds the page for one visitor. Its module is imported at the first visit.
+
+    `defaults` stand in for what the address does not say.
+    """
 
     def visit() -> Any:
         module = importlib.import_module(f"labkit.dashboard.{name}")
         pn.extension(*EXTENSIONS[name])
-        return layout.page(module.title, ABOVE.get(name, name), module.build)
+        return layout.page(module.title, ABOVE.get(name, name), module.build, layout.Session(defaults=defaults))
 
     return visit
 
 
-def create() -> dict[str, Callable[[], Any]]:
-    """All pages by their address, for `panel.serve`; the address "/" shows the papers."""
+def create(model: str | None = None) -> dict[str, Callable[[], Any]]:
+    """All pages by their address, for `panel.serve`; the address "/" shows the papers.
+
+    `model`, "path/to/file.py:function", is what the Look inside page opens on.
+    """
     pages = {name: page(name) for name in EXTENSIONS}
+    if model:
+        pages["look"] = page("look", model=model)
     return {"/": pages["papers"], **pages}
 
 
-def serve(port: int, open_browser: bool, address: str = "127.0.0.1") -> None:
-    """Run the dashboard until it is interrupted.
+def serve(port: int, open_browser: bool, address: str = "127.0.0.1", model: str | None = None) -> None:
+    """Run the dashboard until it is interrupted. With `model`, it opens on the Look inside page with that model.
 
     Raises: LabError when the port is taken.
     """
     Thread(target=_warm, name="labkit-warm", daemon=True).start()
     try:
         server = pn.serve(
-            create(),
+            create(model),
             port=port,
             address=address,
             show=False,
             start=False,
             title="labkit",
             websocket_origin=[f"{address}:{port}", f"localhost:{port}"],
+            # whoever leaves a page stops what runs on it within seconds
+            check_unused_sessions_milliseconds=2000,
+            unused_session_lifetime_milliseconds=5000,
         )
     except OSError as error:
-        raise LabError(
-            f"The dashboard cannot use port {port} ({error.strerror or error}); name another one with --port."
-        ) from error
-    print(f"The dashboard is at http://{address}:{port}/papers (Ctrl+C ends it)", flush=True)
+        reason = error.strerror or error
+        raise LabError(f"The dashboard cannot use port {port} ({reason}); name another one with --port.") from error
+    first = "look" if model else "papers"
+    print(f"The dashboard is at http://{address}:{port}/{first} (Ctrl+C ends it)", flush=True)
     if open_browser:
-        server.show("/papers")
+        server.show(f"/{first}")
     try:
         server.run_until_shutdown()
     except KeyboardInterrupt:
@@ -68,8 +86,11 @@ def serve(port: int, open_browser: bool, address: str = "127.0.0.1") -> None:
 
 def _warm() -> None:
     """Import the other pages while the visitor reads the first one."""
+    import torch
+
+    torch.set_num_threads(1)  # small models gain nothing from more, and the page needs a core too
     for name in EXTENSIONS:
         try:
             importlib.import_module(f"labkit.dashboard.{name}")
         except ImportError:  # the page itself says so to whoever opens it
-            logging.getLogger(__name__).debug("page %s cannot be imported yet", name, exc_info=True)
+            logging.getLogger(__name__).debug("page %s cannot be imported", name, exc_info=True)

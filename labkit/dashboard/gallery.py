@@ -1,4 +1,4 @@
-"""The pictures of a run as tabs: each is drawn when its tab is opened, and again when something else is chosen."""
+"""Pictures behind buttons: each is drawn when it is first opened, and again when something else is chosen."""
 
 from typing import Any
 
@@ -23,7 +23,9 @@ class Frame:
     def __init__(self, session: Session, picture: Picture):
         self.session, self.picture, self.opened = session, picture, False
         self.selects = {
-            label: pn.widgets.Select(name=label, options=values, value=values[0], sizing_mode="stretch_width", margin=0)
+            label: pn.widgets.Select(
+                label=label, options=values, value=values[0], sizing_mode="stretch_width", margin=0
+            )
             for label, values in picture.choices.items()
         }
         self.pane = figure_pane()
@@ -51,25 +53,57 @@ class Frame:
 
     def view(self) -> pn.Column:
         """The sentence, the selectors with more than one choice, and the figure."""
-        shown = [select for select in self.selects.values() if len(select.options) > 1]
+        shown = [*self.picture.controls, *(one for one in self.selects.values() if len(one.options) > 1)]
         columns = "repeat(auto-fit, minmax(170px, 280px))"
         selectors = [grid(*shown, columns=columns, margin=(0, 0, 14, 0))] if shown else []
         says = html(f'<p class="soft">{self.picture.says}</p>', margin=(0, 0, 12, 0))
         return pn.Column(says, *selectors, self.pane, sizing_mode="stretch_width", margin=0)
 
 
-def gallery(session: Session, pictures: list[Picture]) -> pn.Tabs:
-    """Tabs of pictures, the first one open."""
-    frames = [Frame(session, picture) for picture in pictures]
-    tabs = pn.Tabs(
-        *((frame.picture.name, frame.view()) for frame in frames),
-        dynamic=True,
-        sizing_mode="stretch_width",
-        margin=0,
-    )
-    tabs.param.watch(lambda event: frames[event.new].open(), "active")
-    if frames:
-        frames[0].open()
-    return tabs
+class Album:
+    """Pictures of which one is shown at a time: a row of buttons, and below it the picture of the pressed one."""
+
+    def __init__(self, session: Session):
+        self.session = session
+        self.frames: dict[str, Frame] = {}
+        self.buttons = pn.widgets.RadioButtonGroup(
+            options=[], color="default", sizing_mode="stretch_width", margin=0, css_classes=["tabs"]
+        )
+        self.place = pn.Column(sizing_mode="stretch_width", margin=(14, 0, 0, 0))
+        self.buttons.param.watch(lambda _event: self.turned(), "value")
+
+    def fill(self, pictures: list[Picture]) -> None:
+        """Hold these pictures from now on; the same one stays open where there still is one of its name."""
+        open_now = self.buttons.value
+        self.frames = {picture.name: Frame(self.session, picture) for picture in pictures}
+        names = list(self.frames)
+        self.buttons.param.update(options=names, value=open_now if open_now in names else next(iter(names), None))
+        self.turned()
+
+    def turned(self) -> None:
+        """Show the picture whose button is pressed."""
+        frame = self.frames.get(self.buttons.value)
+        if frame:
+            frame.open()  # drawn before it is placed: a figure takes the height that its place has then
+        self.place[:] = [frame.view()] if frame else []
+
+    def open(self, name: str) -> None:
+        """Turn to a picture."""
+        if name in self.frames:
+            self.buttons.value = name
+
+    def redraw(self, name: str) -> None:
+        """Draw a picture again, if it was drawn before."""
+        if name in self.frames:
+            self.frames[name].draw()
+
+    def view(self) -> pn.Column:
+        """The buttons and the open picture."""
+        return pn.Column(self.buttons, self.place, sizing_mode="stretch_width", margin=(10, 0, 0, 0))
 
 
+def gallery(session: Session, pictures: list[Picture]) -> pn.Column:
+    """An album that holds the same pictures for good."""
+    album = Album(session)
+    album.fill(pictures)
+    return album.view()

@@ -11,6 +11,7 @@ import param
 
 from labkit.catalogue.words import STAGES, VERDICTS
 from labkit.errors import LabError
+from labkit.views.theme import FONT
 
 FOLDER = Path(__file__).resolve().parent
 PARTS = (FOLDER / "parts.css").read_text(encoding="utf-8")
@@ -25,10 +26,6 @@ SHAPES = {
     "planned": "○",
     "not built": "–",
 }
-REMEMBER_THEME = """
-document.documentElement.dataset.theme = source.active ? "dark" : "light";
-document.cookie = "labkit-theme=" + (source.active ? "dark" : "light") + ";path=/;max-age=31536000;SameSite=Lax";
-"""
 log = logging.getLogger(__name__)
 
 
@@ -46,15 +43,14 @@ class Session(param.Parameterized):
 
     dark = param.Boolean(default=False, doc="Whether figures are drawn for a dark page.")
 
-    def __init__(self, arguments: dict[str, str] | None = None, **params: Any):
+    def __init__(self, arguments: dict[str, str] | None = None, defaults: dict[str, str] | None = None, **params: Any):
         if arguments is None:
-            asked = {name: values[0].decode() for name, values in pn.state.session_args.items()}
-        else:
-            asked = arguments
+            arguments = {name: values[0].decode() for name, values in pn.state.session_args.items()}
+        asked = {**(defaults or {}), **arguments}
         chosen = asked.get("theme") or pn.state.cookies.get("labkit-theme", "light")
         super().__init__(dark=chosen == "dark", **params)
         self.arguments = asked
-        self.message = pn.pane.HTML("", visible=False, sizing_mode="stretch_width")
+        self.message = pn.pane.HTML("", visible=False, sizing_mode="stretch_width", margin=(0, 0, 18, 0))
 
     def say(self, sentence: str, kind: str = "error") -> None:
         """Show a sentence on top of the page; an empty one takes it away."""
@@ -92,24 +88,30 @@ def sentence(error: BaseException) -> str:
     return f"This did not work, and labkit has no better words for it: {type(error).__name__}: {error}"
 
 
-def page(title: Callable[[Session], str], here: str, build: Callable[[Session], Iterable[Any]], session: Session | None = None):
+def page(
+    title: Callable[[Session], str],
+    here: str,
+    build: Callable[[Session], Iterable[Any]],
+    session: Session | None = None,
+):
     """A whole page: header, navigation, and what `build` returns, or a sentence where it raises."""
-    session = session or Session()
     contents = session.guarded(build)(session)
-    name = title(session) if contents is not None else "Not shown"
+    shown_title = title(session) if contents is not None else "Not shown"
     if contents is None:
-        contents = [heading("This page cannot be shown", 'The reason is above. <a href="./papers">Back to the papers</a>')]
-    theme = pn.widgets.Toggle(name="Dark", value=session.dark, width=74, margin=0)
-    theme.jscallback(value=REMEMBER_THEME)
+        contents = [
+            heading("This page cannot be shown", 'The reason is above. <a href="./papers">Back to the papers</a>')
+        ]
+    theme = pn.widgets.Checkbox(label="theme", value=session.dark)
     theme.link(session, value="dark")
     main = pn.Column(session.message, *contents, sizing_mode="stretch_width", css_classes=["stack"], margin=0)
     framed = pn.Template((FOLDER / "page.html").read_text(encoding="utf-8"), design=House)
     framed.add_panel("theme", theme)
     framed.add_panel("main", main)
     for name, value in {
-        "page_title": name,
+        "page_title": shown_title,
         "here": here,
         "dark": session.dark,
+        "font": FONT,
         "navigation": NAVIGATION,
         "page_css": (FOLDER / "page.css").read_text(encoding="utf-8"),
     }.items():
@@ -136,7 +138,8 @@ def card(*contents: Any, title: str = "", hint: str = "", **params: Any) -> pn.C
 
 def grid(*contents: Any, columns: str, narrow: str = "", gap: str = "14px 16px", **params: Any) -> pn.Column:
     """Things side by side, `columns` as in CSS grid-template-columns, `narrow` the same below 800 pixels."""
-    sheet = f":host {{ display: grid !important; grid-template-columns: {columns}; gap: {gap}; align-items: start; }}"
+    sheet = ".scroll-button { display: none; }"
+    sheet += f":host {{ display: grid !important; grid-template-columns: {columns}; gap: {gap}; align-items: start; }}"
     if narrow:
         sheet += f"@media (max-width: 800px) {{ :host {{ grid-template-columns: {narrow}; }} }}"
     settings = {"sizing_mode": "stretch_width", "margin": 0, **params}

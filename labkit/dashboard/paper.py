@@ -25,7 +25,7 @@ def authors(row: Paper) -> str:
 def text(row: Paper) -> list[Any]:
     """What the paper claims, how it works, and what there is to measure."""
     claimed = escape(row.claim) if row.claim else '<span class="soft">Its abstract states no measurable claim.</span>'
-    plan = "" if row.stage in ("recorded", "built") else "This is the plan; details are checked when it is built."
+    plan = "This is the plan; details are checked when it is built." if row.stage == "planned" else ""
     experiment = escape(row.experiment[:1].upper() + row.experiment[1:])
     cards = [
         card(html(f"<p>{claimed}</p>"), title="What it claims"),
@@ -101,12 +101,12 @@ def build(session: Session) -> list[Any]:
     crumbs = f'<a href="./papers">Papers</a> / <a href="./papers?chapter={row.chapter}">{CHAPTERS[row.chapter]}</a>'
     side = [part for part in (facts(row), places(row), related(row)) if part is not None]
     columns = grid(
-        _column(*[measured(run) for run in row.runs], *text(row)),
+        _column(*text(row)),
         _column(*side),
         columns="minmax(0, 1fr) minmax(260px, 340px)",
         narrow="minmax(0, 1fr)",
     )
-    return [heading(row.title, authors(row), crumbs), columns]
+    return [heading(row.title, authors(row), crumbs), *[measured(run) for run in row.runs], columns]
 
 
 def title(session: Session) -> str:
@@ -123,4 +123,4 @@ def _stem(place: str) -> str:
 
 
 def _link(address: str, label: str) -> str:
-    return f'<li><a href="{escape(address)}">{escape(label)}</a></li>'
+    return f'<li><a href="{escape(address)}">{escape(label).replace("/", "/<wbr>")}</a></li>'

@@ -26,20 +26,6 @@ SORTS: dict[str, Callable[[Paper], Any]] = {
     "By title": lambda row: row.title.casefold(),
 }
 EMPTY = '<p class="nothing">No paper fits. Take a word out of the search, or press “Clear”.</p>'
-STYLE = """
-ul { list-style: none; margin: 0; padding: 0; }
-li { display: grid; grid-template-columns: 56px minmax(0, 1fr) auto; gap: 4px 14px; padding: 14px 6px; border-top: 1px solid var(--line); }
-li:first-child { border-top: 0; }
-li .id { color: var(--ink-soft); font: 14px/1.6 var(--mono-font); }
-li a { font-weight: 600; font-size: 16px; text-decoration: none; color: var(--ink); }
-li a:hover { color: var(--accent); text-decoration: underline; }
-li .where { color: var(--ink-soft); font-size: 13.5px; margin: 2px 0 0; max-width: none; }
-li .says { margin: 4px 0 0; max-width: 88ch; font-size: 14.5px; display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; }
-li .chips { display: flex; flex-direction: column; gap: 5px; align-items: flex-end; }
-.nothing { padding: 28px 6px; color: var(--ink-soft); }
-mark { background: var(--open-soft); color: inherit; border-radius: 3px; }
-@media (max-width: 640px) { li { grid-template-columns: 44px minmax(0, 1fr); } li .chips { grid-column: 2; align-items: flex-start; } }
-"""
 
 
 class PaperList:
@@ -49,18 +35,22 @@ class PaperList:
         self.session, self.all, self.place = session, papers(), 0
         asked = session.arguments
         self.words = pn.widgets.TextInput(
-            name="Search", value=asked.get("search", ""), placeholder="title, mechanism or claim", sizing_mode="stretch_width", margin=0
+            label="Search",
+            value=asked.get("search", ""),
+            placeholder="title, mechanism or claim",
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.choices = {
-            name: pn.widgets.Select(name=label, value="", options={"All": ""}, sizing_mode="stretch_width", margin=0)
+            name: pn.widgets.Select(label=label, value="", options={"All": ""}, sizing_mode="stretch_width", margin=0)
             for name, (label, _, _) in FACETS.items()
         }
-        self.sort = pn.widgets.Select(name="Order", options=list(SORTS), sizing_mode="stretch_width", margin=0)
-        self.clear = pn.widgets.Button(name="Clear", on_click=lambda _event: self.reset(), margin=0, align="end")
+        self.sort = pn.widgets.Select(label="Order", options=list(SORTS), sizing_mode="stretch_width", margin=0)
+        self.clear = pn.widgets.Button(label="Clear", on_click=lambda _event: self.reset(), margin=0, align="end")
         self.count = html("", css_classes=["count"])
-        self.list = html("", stylesheets=[STYLE])
-        self.before = pn.widgets.Button(name="← Previous", on_click=lambda _event: self.turn(-1))
-        self.after = pn.widgets.Button(name="Next →", on_click=lambda _event: self.turn(1))
+        self.list = html("")
+        self.before = pn.widgets.Button(label="← Previous", on_click=lambda _event: self.turn(-1))
+        self.after = pn.widgets.Button(label="Next →", on_click=lambda _event: self.turn(1))
         self.position = html("", width=170, sizing_mode=None, margin=(14, 10, 0, 10))
         self._quiet = True
         self.update()
@@ -117,11 +107,10 @@ class PaperList:
         self.place = min(max(self.place, 0), pages - 1)
         start = self.place * PAGE_SIZE
         shown = self.rows[start : start + PAGE_SIZE]
-        self.list.object = f"<ul>{''.join(map(entry, shown))}</ul>" if shown else EMPTY
+        self.list.object = f'<ul class="papers">{"".join(map(entry, shown))}</ul>' if shown else EMPTY
         measured = sum(row.stage == "recorded" for row in self.rows)
-        self.count.object = (
-            f'<p role="status"><strong>{len(self.rows)}</strong> of {len(self.all)} papers, {measured} of them measured here</p>'
-        )
+        told = f"<strong>{len(self.rows)}</strong> of {len(self.all)} papers, {measured} of them measured here"
+        self.count.object = f'<p role="status">{told}</p>'
         self.position.object = f'<span class="soft">Page {self.place + 1} of {pages}</span>'
         self.before.disabled, self.after.disabled = self.place == 0, self.place == pages - 1
 
@@ -160,7 +149,9 @@ def entry(row: Paper) -> str:
     """One line of the list, as HTML."""
     where = " · ".join((CHAPTERS[row.chapter], FAMILIES[row.family], KINDS[row.kind]))
     verdicts = Counter(row.verdicts)
-    chips = chip(row.stage) + "".join(chip(code, f"{count} {VERDICTS[code].lower()}") for code, count in verdicts.items())
+    chips = chip(row.stage) + "".join(
+        chip(code, f"{count} {VERDICTS[code].lower()}") for code, count in verdicts.items()
+    )
     says = row.why_none if row.stage == "not built" else row.claim or row.mechanism
     return (
         f'<li><span class="id">{row.id}</span><div><a href="./paper?id={row.id}">{escape(row.title)}</a>'

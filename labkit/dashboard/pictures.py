@@ -1,6 +1,6 @@
 """Which pictures a study's measurements give: chosen by the axes, each drawn only when it is looked at."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class Picture:
     """(chosen: dict of selector -> value, dark) -> plotly figure."""
     choices: Mapping[str, list[str]] = field(default_factory=dict)
     """What can be chosen: label -> values; selectors with one value are not shown."""
+    controls: Sequence[Any] = ()
+    """Widgets of the page's own that belong to the picture."""
 
 
 def pictures(data: xr.Dataset) -> list[Picture]:

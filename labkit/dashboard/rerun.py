@@ -19,7 +19,11 @@ from labkit.workbench.study import Study
 PERIOD_MS = 200
 """How often a running study is looked at; ten times a second is the most that a browser keeps up with."""
 GOING = ("running", "stopping")
-SCALES = {"smoke": "Smoke: seconds, a first look", "lesson": "Lesson: about a minute", "paper": "Paper: as near to the paper as it gets"}
+SCALES = {
+    "smoke": "Smoke: seconds, a first look",
+    "lesson": "Lesson: about a minute",
+    "paper": "Paper: as near to the paper as it gets",
+}
 
 
 class Rerun:
@@ -31,12 +35,11 @@ class Rerun:
         self.ticker: Any = None
         self._drawn = 0
         labels = {SCALES.get(scale, scale.capitalize()): scale for scale in study.scales}
-        self.scale = pn.widgets.Select(name="How much", options=labels, sizing_mode="stretch_width", margin=0)
-        self.run = pn.widgets.Button(name="▶ Run it here", button_type="primary", margin=0, align="end")
-        self.stop = pn.widgets.Button(name="■ Stop", button_type="danger", margin=0, align="end", disabled=True)
+        self.scale = pn.widgets.Select(label="How much", options=labels, sizing_mode="stretch_width", margin=0)
+        self.run = pn.widgets.Button(label="▶ Run it here", color="primary", margin=0, align="end")
+        self.stop = pn.widgets.Button(label="■ Stop", color="danger", margin=0, align="end", disabled=True)
         self.expects = html("", margin=(10, 0, 0, 0))
-        self.progress = pn.indicators.Progress(value=0, max=1000, sizing_mode="stretch_width", margin=(14, 0, 6, 0), visible=False)
-        self.label = html("", visible=False)
+        self.label = html("")
         self.pane = figure_pane(360, visible=False)
         self.run.on_click(session.guarded(lambda _event: self.start()))
         self.stop.on_click(session.guarded(lambda _event: self.halt()))
@@ -65,7 +68,6 @@ class Rerun:
             return
         self.session.say("")
         self.live, self._drawn = Live(self.study, self.scale.value), 0
-        self.progress.visible = self.label.visible = True
         self.run.disabled, self.stop.disabled, self.scale.disabled = True, False, True
         self.live.start()
         if pn.state.curdoc is not None:
@@ -83,12 +85,16 @@ class Rerun:
         if live is None:
             return
         state = live.state  # read once: the thread may end between two lines
-        self.progress.value = round(1000 * live.fraction)
         word = "Stopping after this step" if state == "stopping" else live.label or "Preparing"
-        self.label.object = f'<p role="status" class="soft">{round(100 * live.fraction)} % · {escape(word)}</p>'
+        self.tell(f"{round(100 * live.fraction)} % · {word}")
         self.draw()
         if state not in GOING:
             self.finish(state)
+
+    def tell(self, words: str) -> None:
+        """Say where the run is, below a bar that shows how much of it is done."""
+        bar = f'<progress max="1" value="{self.live.fraction:.3f}" aria-label="Part of the study that is done"></progress>'
+        self.label.object = f'{bar}<p role="status" class="soft">{escape(words)}</p>'
 
     def finish(self, state: str) -> None:
         """Put the buttons back and hand on what came out."""
@@ -98,11 +104,11 @@ class Rerun:
         self.run.disabled, self.stop.disabled, self.scale.disabled = False, True, False
         if state == "failed":
             self.session.say(self.live.error or "The run failed and gave no reason.")
-            self.label.object = '<p role="status" class="soft">The run failed; the reason is on top of the page.</p>'
+            self.tell("The run failed; the reason is on top of the page.")
         elif state == "stopped":
-            self.label.object = '<p role="status" class="soft">Stopped. Nothing was saved; the page shows what it showed before.</p>'
+            self.tell("Stopped. Nothing was saved; the page shows what it showed before.")
         elif self.live.result is not None:
-            self.label.object = '<p role="status" class="soft">Finished: the claims and pictures above are of this run now.</p>'
+            self.tell("Finished: the claims and pictures above are of this run now.")
             self.done(self.live.result)
 
     def draw(self, force: bool = False) -> None:
@@ -111,16 +117,23 @@ class Rerun:
         count = sum(len(steps) for steps, _ in points.values())
         if count and (force or count != self._drawn):
             self._drawn = count
-            self.pane.object = curves(growing(points), across="step", compare="arm", over="seed", dark=self.session.dark)
+            self.pane.object = curves(
+                growing(points), across="step", compare="arm", over="seed", dark=self.session.dark
+            )
             self.pane.visible = True
 
     def view(self) -> Any:
         """The card on the page."""
         controls = grid(
-            self.scale, self.run, self.stop, columns="minmax(0, 340px) auto auto 1fr", narrow="auto auto", gap="14px 12px"
+            self.scale,
+            self.run,
+            self.stop,
+            columns="minmax(0, 340px) auto auto 1fr",
+            narrow="auto auto",
+            gap="14px 12px",
         )
         hint = "Train it on this machine, now. The page stays usable meanwhile, and nothing that is recorded is overwritten."
-        return card(controls, self.expects, self.progress, self.label, self.pane, title="Run it here", hint=hint)
+        return card(controls, self.expects, self.label, self.pane, title="Run it here", hint=hint)
 
 
 def growing(points: dict[tuple[str, int], tuple[list[int], list[float]]]) -> xr.DataArray:

@@ -40,10 +40,14 @@ def build(session: Session) -> list[Any]:
         raise LabError(f'The catalogue links to no file "{place}"; open the file from the page of its paper.')
     path = ROOT / place
     if path.suffix == ".ipynb":
-        lead = "The cells of this notebook. To run it, start JupyterLab with <code>./lab</code> and open the file there."
+        lead = (
+            "The cells of this notebook. To run it, start JupyterLab with <code>./lab</code> and open the file there."
+        )
         return [heading(place, lead, '<a href="./papers">Papers</a> / notebook'), card(*cells(path))]
     lines = path.read_text(encoding="utf-8").splitlines()
-    numbered = "\n".join(f'<span class="line">{number:>4}</span>  {escape(line)}' for number, line in enumerate(lines, 1))
+    numbered = "\n".join(
+        f'<span class="line">{number:>4}</span>  {escape(line)}' for number, line in enumerate(lines, 1)
+    )
     body = html(f'<pre tabindex="0"><code>{numbered}</code></pre>')
     lead = f"{len(lines)} lines of this checkout, as they are now."
     return [heading(place, lead, '<a href="./papers">Papers</a> / code'), card(body)]

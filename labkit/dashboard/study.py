@@ -74,13 +74,15 @@ def arms(found: Study) -> Any:
         for name, arm in found.arms.items()
     )
     head = "<tr><th>Arm</th><th>Role</th><th>What it is, and by what it is matched</th></tr>"
-    return card(html(f'<table class="plain">{head}{lines}</table>'), title="What is compared")
+    names = escape(", ".join(found.arms))
+    table = f'<table class="plain">{head}{lines}</table>'
+    return card(html(f"<details><summary><strong>What is compared:</strong> {names}</summary>{table}</details>"))
 
 
 def switcher(current: str) -> Any:
     """A choice among all studies; choosing one opens its address."""
     names = {name.replace("_", " ").capitalize(): name for name in study_names()}
-    select = pn.widgets.Select(name="Study", options=names, value=current, width=340, margin=(0, 0, 18, 0))
+    select = pn.widgets.Select(label="Study", options=names, value=current, width=340, margin=(0, 0, 18, 0))
     select.jscallback(value="window.location.search = '?name=' + encodeURIComponent(source.value)")
     return select
 

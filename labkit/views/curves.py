@@ -7,23 +7,25 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from labkit.errors import LabError
-from labkit.views.labels import End, legend_name, name_ends
+from labkit.views.labels import End, legend_height, legend_name, name_ends
 from labkit.views.reading import axis_of, axis_title, entries, read, title_of, units_of
 from labkit.views.theme import HEIGHT, faded, look, styled
 from labkit.views.thinning import compact, evenly, peaks
 from labkit.views.wording import WORDS, counted, escaped, fixed, listed, named, number, sentence
 
-ARMS, SINGLES, POINTS = 12, 48, 9_000
+ARMS, SINGLES, POINTS, TOLD, CHUNK = 12, 32, 9_000, 4, 65_536
 
 
 @dataclass(frozen=True)
 class Line:
-    """One arm: its mean over the seeds at each place, and half the width of the 95 % interval (NaN below two seeds)."""
+    """One arm: mean over the seeds, half the 95 % interval (NaN below two seeds), the seeds, their lowest and highest."""
 
     name: str
     mean: np.ndarray
     half: np.ndarray
     runs: np.ndarray
+    low: float
+    high: float
 
     @property
     def ends(self) -> np.ndarray:
@@ -57,11 +59,12 @@ def curves(
     lines = [line for line in lines if np.isfinite(line.mean).any()]
     if not lines:
         raise LabError(f"curves found no value in the first {ARMS} entries of {compare}; choose others with data.sel.")
-    figure, notes = drawn(lines, np.array(places), seeds, over, dark)
+    figure, notes = drawn(lines, np.array(places), seeds, over, across, dark)
     low, high = limits(lines)
     figure.update_yaxes(title_text=escaped(axis_title(data, "value")), range=[low, high])
     figure.update_xaxes(title_text=escaped(axis_of(data, across)))
-    _name(figure, lines, places, (low, high), dark)
+    direct = _name(figure, lines, places, (low, high), dark)
+    below = 0 if direct or len(lines) == 1 else max(0, legend_height([line.name for line in lines]) - 30)
     if len(names) > ARMS:
         notes.append(f"the first {ARMS} of {len(names)} {compare}s")
     title = f"{title_of(data, 'Value')} by {WORDS.get(across, across)}"
@@ -72,6 +75,7 @@ def curves(
         subtitle=sentence("; ".join([basis, *notes])),
         alt=_alt(title, lines, places, across, units_of(data), basis),
         dark=dark,
+        height=HEIGHT + below,
     )
 
 
@@ -79,27 +83,34 @@ def summarised(name: str, runs: np.ndarray) -> Line:
     """Mean and 95 % interval over the rows, place by place, missing values left out."""
     from scipy.special import stdtrit
 
-    there = np.isfinite(runs)
-    count = there.sum(0)
-    some, several = np.maximum(count, 1), np.maximum(count - 1, 1)
-    clean = np.where(there, runs, 0)
-    mean = clean.sum(0, dtype=np.float64) / some
-    square = np.einsum("ij,ij->j", off := np.where(there, clean - mean, 0), off)
     quantiles = stdtrit(np.maximum(np.arange(len(runs) + 1) - 1, 1), 0.975)
-    half = quantiles[count] * np.sqrt(square / several / some)
-    return Line(name, np.where(count, mean, np.nan), np.where(count > 1, half, np.nan), runs)
+    means, halves, lows, highs = [], [], [np.inf], [-np.inf]
+    for start in range(0, runs.shape[1], CHUNK):
+        part = runs[:, start : start + CHUNK].astype(np.float64)
+        there = np.isfinite(part)
+        count = there.sum(0)
+        part[~there] = 0
+        mean = part.sum(0) / np.maximum(count, 1)
+        off = np.where(there, part - mean, 0)
+        square = np.einsum("ij,ij->j", off, off)
+        half = quantiles[count] * np.sqrt(square / np.maximum(count - 1, 1) / np.maximum(count, 1))
+        means.append(np.where(count, mean, np.nan))
+        halves.append(np.where(count > 1, half, np.nan))
+        lows.append(part.min(where=there, initial=np.inf))
+        highs.append(part.max(where=there, initial=-np.inf))
+    return Line(name, np.concatenate(means), np.concatenate(halves), runs, float(min(lows)), float(max(highs)))
 
 
 def limits(lines: list[Line]) -> tuple[float, float]:
     """The y axis: from the lowest to the highest value drawn, and a little air."""
-    lows = [np.nanmin(np.where(np.isfinite(line.runs), line.runs, np.nan)) for line in lines]
-    highs = [np.nanmax(np.where(np.isfinite(line.runs), line.runs, np.nan)) for line in lines]
-    low, high = float(min(lows)), float(max(highs))
+    low, high = min(line.low for line in lines), max(line.high for line in lines)
     air = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return low - air, high + air
 
 
-def drawn(lines: list[Line], x: np.ndarray, seeds: list, over: str, dark: bool) -> tuple[go.Figure, list[str]]:
+def drawn(
+    lines: list[Line], x: np.ndarray, seeds: list, over: str, across: str, dark: bool
+) -> tuple[go.Figure, list[str]]:
     """The traces, bands at the back and means in front, and what had to be left out of them."""
     colors, notes = look(dark), []
     runs = max(len(line.runs) for line in lines)
@@ -116,9 +127,10 @@ def drawn(lines: list[Line], x: np.ndarray, seeds: list, over: str, dark: bool) 
                     x=compact(x[kept]),
                     y=compact(line.runs[run, kept]),
                     mode="lines",
-                    line={"width": 1, "color": faded(style["color"], 0.35)},
+                    line={"width": 1, "color": faded(style["color"], 0.35 if len(lines) < 5 else 0.22)},
                     name=escaped(", ".join(filter(None, [line.name, f"{over} {seeds[run]}"]))),
-                    hovertemplate="%{y:.4~g} at %{x}",
+                    hovertemplate=f"%{{y:.4~g}} at {escaped(across)} %{{x}}",
+                    meta="single",
                     **group,
                 )
             )
@@ -143,26 +155,25 @@ def drawn(lines: list[Line], x: np.ndarray, seeds: list, over: str, dark: bool) 
                 hovertemplate=("mean " if runs > 1 else "")
                 + "%{y:.4~g}"
                 + (" ± %{customdata:.2~g}" if sure else "")
-                + " at %{x}",
+                + f" at {escaped(across)} %{{x}}",
             )
         )
     if runs > 1:
         some = f"{len(single)} of them" if runs > len(single) else f"single {over}s"
         notes.append(f"thin lines: {some}")
     if len(x) > share:
-        notes.append(f"{len(x):,} places thinned, every peak kept")
+        notes.append(f"{len(x):,} {across}s thinned, every peak kept")
     return go.Figure([*bands, *thin, *means]), notes
 
 
-def _name(figure: go.Figure, lines: list[Line], places: list, limit: tuple[float, float], dark: bool) -> None:
+def _name(figure: go.Figure, lines: list[Line], places: list, limit: tuple[float, float], dark: bool) -> bool:
     spread = limit[1] - limit[0]
     ends = []
     for place, line in enumerate(lines):
         last = line.ends[1]
         color = look(dark).line(place)["color"]
-        ends.append(End(places[last], line.mean[last], line.name, fixed(line.mean[last], spread / 10), color))
-    if len(lines) > 1:
-        name_ends(figure, ends, *limit, pixels=HEIGHT - 190)
+        ends.append(End(places[last], float(line.mean[last]), line.name, fixed(line.mean[last], spread / 10), color))
+    return len(lines) > 1 and name_ends(figure, ends, *limit, pixels=HEIGHT - 190)
 
 
 def _basis(lines: list[Line], over: str) -> str:
@@ -175,7 +186,8 @@ def _basis(lines: list[Line], over: str) -> str:
 def _alt(title: str, lines: list[Line], places: list, across: str, units: str, basis: str) -> str:
     spread = limits(lines)[1] - limits(lines)[0]
     told = []
-    for line in lines[:6]:
+    order = sorted(lines, key=lambda line: -line.mean[line.ends[1]])
+    for line in lines if len(lines) <= TOLD else [*order[: TOLD - 1], order[-1]]:
         first, last = line.ends
         start, end = line.mean[first], line.mean[last]
         move = "stays at" if abs(end - start) < 0.02 * spread else "rises from" if end > start else "falls from"
@@ -183,8 +195,9 @@ def _alt(title: str, lines: list[Line], places: list, across: str, units: str, b
         half = f" ± {fixed(line.half[last], 10 * line.half[last])}" if np.isfinite(line.half[last]) else ""
         final = fixed(end, 10 * line.half[last] if half else spread / 10)
         told.append(f"{line.name or 'the line'} {move} {path}{final}{half} by {across} {number(places[last])}")
-    last = [line.mean[line.ends[1]] for line in lines]
-    best = f" {sentence(lines[int(np.argmax(last))].name)} ends highest." if len(lines) > 1 else ""
+    if len(lines) > TOLD:
+        told.append(f"{len(lines) - TOLD} more end in between")
+    best = f" {sentence(order[0].name)} ends highest." if len(lines) > 1 else ""
     unit = f" in {units}" if units else ""
     return f"{title}{unit}, {basis}: {listed(told)}.{best}"
 
@@ -194,7 +207,7 @@ def example(seed: int = 0) -> dict:
     from labkit.views.specimen import grown
 
     arms = {"linear classifier": 0, "tree of depth 2": 2, "tree of depth 3": 3}
-    runs = [[grown(seed * 10 + run, depth) for run in range(5)] for depth in arms.values()]
+    runs = [[grown(seed + run, depth) for run in range(5)] for depth in arms.values()]
     values = np.array([[run.accuracy[:, 1] for run in row] for row in runs])
     data = xr.DataArray(
         values,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from labkit.views.theme import SMALL
+from labkit.views.theme import SMALL, TEXT
 from labkit.views.wording import escaped, longest, wrapped
 
-WIDTH, LINES, LEGEND = 18, 3, 44
+WIDTH, LINES, LEGEND = 18, 3, 26
 LETTER, ROW = 0.56, 1.3  # of the font size: the mean width of a letter, the height of a line
 
 
@@ -26,7 +26,15 @@ class End:
 
 def legend_name(name: str) -> str:
     """A name for the legend, broken where it is long."""
-    return wrapped(escaped(name), LEGEND, lines=2)
+    return wrapped(name, LEGEND, lines=3)
+
+
+def legend_height(names: Sequence[str]) -> int:
+    """Pixels that a legend below the plot needs at most, where the figure is 600 pixels wide."""
+    texts = [legend_name(name) for name in names]
+    wide = 60 + max(longest(text) for text in texts) * TEXT * LETTER
+    high = max(text.count("<br>") + 1 for text in texts) * TEXT * ROW + 6
+    return int(-(-len(texts) // max(1, int(540 // wide))) * high)
 
 
 def name_ends(
@@ -36,7 +44,7 @@ def name_ends(
 
     `low` and `high` are the limits of the y axis and `pixels` its height on the screen.
     """
-    texts = [wrapped(escaped(end.name), WIDTH, lines=LINES) for end in ends]
+    texts = [wrapped(end.name, WIDTH, lines=LINES) for end in ends]
     if not ends or len(ends) > 6 or max(end.x for end in ends) - min(end.x for end in ends) > 1e-9:
         return False
     heights = [(text.count("<br>") + 2) * SMALL * ROW for text in texts]

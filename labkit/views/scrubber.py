@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from labkit.views.theme import SMALL, look
 
 HOLD = 350  # milliseconds a frame stays when playing
-DEPTH = 96  # pixels that slider and buttons need below the plot
+DEPTH = 110  # pixels that slider and buttons need below the plot
 
 
 def scrub(figure: go.Figure, frames: Sequence[dict], labels: Sequence[str], name: str, dark: bool) -> None:
@@ -32,12 +32,12 @@ def scrub(figure: go.Figure, frames: Sequence[dict], labels: Sequence[str], name
             {
                 "active": len(steps) - 1,
                 "steps": steps,
-                "x": 0.2,
-                "len": 0.8,
+                "x": 0,
+                "len": 1,
                 "xanchor": "left",
                 "y": 0,
                 "yanchor": "top",
-                "pad": {"t": DEPTH - 62, "b": 8, "l": 0, "r": 10},
+                "pad": {"t": DEPTH - 60, "b": 8, "l": 132, "r": 10},
                 "currentvalue": {
                     "prefix": f"{name} ",
                     "xanchor": "left",
@@ -63,7 +63,7 @@ def scrub(figure: go.Figure, frames: Sequence[dict], labels: Sequence[str], name
                 "xanchor": "left",
                 "y": 0,
                 "yanchor": "top",
-                "pad": {"t": DEPTH - 52, "r": 10, "l": 0},
+                "pad": {"t": DEPTH - 50, "r": 10, "l": 0},
                 "bgcolor": colors.surface,
                 "bordercolor": colors.muted,
                 "font": {"size": SMALL, "color": colors.ink},

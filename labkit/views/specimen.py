@@ -41,7 +41,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    return pixels.reshape(-1, 8, 8), labels
+    return np.asarray(pixels).reshape(-1, 8, 8), np.asarray(labels)
 
 
 def paths(depth: int) -> np.ndarray:

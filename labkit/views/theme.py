@@ -6,10 +6,11 @@ steps of perceived difference (OKLab); the low end is near the background, the h
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
-from labkit.views.wording import escaped, wrapped
+from labkit.views.wording import wrapped
 
 BUDGET = 300_000
 FONT = '"Inter", "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
@@ -92,6 +93,11 @@ def template(dark: bool) -> go.layout.Template:
         "automargin": True,
         "showline": False,
         "zeroline": False,
+        "ticks": "",
+        "ticklabelstandoff": 4,
+        "separatethousands": True,
+        "exponentformat": "power",
+        "minexponent": 6,
         "gridcolor": colors.grid,
         "linecolor": colors.grid,
         "tickfont": {"size": SMALL, "color": colors.muted},
@@ -123,8 +129,14 @@ def template(dark: bool) -> go.layout.Template:
                 "font": {"size": TEXT},
                 "bgcolor": "rgba(0, 0, 0, 0)",
                 "itemwidth": 44,
+                "maxheight": 600,
             },
-            "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": colors.muted, "activecolor": colors.ink},
+            "modebar": {
+                "remove": ["select2d", "lasso2d", "autoscale2d"],
+                "bgcolor": "rgba(0, 0, 0, 0)",
+                "color": colors.muted,
+                "activecolor": colors.ink,
+            },
         }
     )
 
@@ -137,16 +149,17 @@ def styled(
     title: str = "",
     subtitle: str = "",
     height: int = HEIGHT,
+    above: int = 0,
 ) -> go.Figure:
     """Give a figure the theme, its title and the sentence that a screen reader says instead of the picture.
 
     The title and the subtitle are wrapped so that they fit a figure of 600 pixels, and the margin above the plot
-    grows with them.
+    grows with them; `above` adds room below them, for a legend on top.
     """
-    head, below = wrapped(escaped(title), 48), wrapped(escaped(subtitle), 70)
+    head, below = wrapped(title, 50), wrapped(subtitle, 76, lines=4)
     lines = (head.count("<br>") + 1) * 25 * bool(title) + (below.count("<br>") + 1) * 19 * bool(subtitle)
     figure.update_layout(template=template(dark), height=height, autosize=True)
-    figure.update_layout(margin={"l": 20, "r": 24, "b": 20, "t": 20 + lines + 18, **_margins(figure)})
+    figure.update_layout(margin={"l": 20, "r": 24, "b": 20, "t": 38 + lines + above, **_margins(figure)})
     if title:
         small = {"text": below, "font": {"size": SMALL, "color": look(dark).muted}}
         place = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
@@ -156,17 +169,20 @@ def styled(
 
 
 def _margins(figure: go.Figure) -> dict:
-    return {side: value for side, value in figure.layout.margin.to_plotly_json().items() if side in "lrb"}
+    margin: Any = figure["layout"]["margin"]
+    return {side: margin[side] for side in "lrb" if margin[side] is not None}
 
 
 def _described(figure: go.Figure, alt: str) -> go.Figure:
-    figure.layout.meta = {**(figure.layout.meta or {}), "alt": alt}
+    meta: Any = figure["layout"]["meta"]
+    figure.update_layout(meta={**(meta or {}), "alt": alt})
     return figure
 
 
 def alt_text(figure: go.Figure) -> str:
     """The sentence that stands for the picture; empty when the figure did not come from a view."""
-    return (figure.layout.meta or {}).get("alt", "")
+    meta: Any = figure["layout"]["meta"]
+    return (meta or {}).get("alt", "")
 
 
 def payload(figure: go.Figure) -> int:

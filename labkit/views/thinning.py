@@ -62,8 +62,8 @@ def compact(values: np.ndarray) -> np.ndarray:
         return values
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.round(values)).all()):
         return values.astype(np.float32)
-    if values.size and values.min() >= 0 and values.max() <= 0xFFFF:
-        return values.astype(np.uint8 if values.max() <= 0xFF else np.uint16)
-    if values.size and abs(values).max() <= 2**31 - 1:
-        return values.astype(np.int32)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    for kind in (np.uint8, np.int8, np.uint16, np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return values.astype(kind)
     return values.astype(np.float64)

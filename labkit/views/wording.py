@@ -4,6 +4,7 @@ import html
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 NON_BREAKING = "\u00a0"
 WORDS = {
@@ -17,29 +18,37 @@ WORDS = {
 }
 
 
-def number(value: float) -> str:
-    """Three significant digits, thousands with commas: 0.862, 12.3, 1,240, 0.00013."""
+def number(value: SupportsFloat) -> str:
+    """At most three significant digits, thousands with commas: 0.862, 12.3, 1,240, 0.00013."""
     value = float(value)
     if not math.isfinite(value):
         return "no value"
     if value == round(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
+        return _signed(f"{int(value):,}")
     if abs(value) >= 100:
-        return f"{value:,.0f}"
+        return _signed(f"{value:,.0f}")
     if abs(value) < 1e-4 or abs(value) >= 1e15:
-        return f"{value:.2g}"
+        return _signed(f"{value:.2g}")
     digits = 2 - math.floor(math.log10(abs(value)))
-    return f"{value:.{digits}f}"
+    return _signed(f"{value:.{digits}f}".rstrip("0").rstrip("."))
 
 
-def fixed(value: float, spread: float) -> str:
+def fixed(value: SupportsFloat, spread: SupportsFloat) -> str:
     """A value with as many decimals as its spread (what it varies by) makes worth reading: 0.86, 12.3, 1,240."""
+    value, spread = float(value), float(spread)
     if not math.isfinite(value):
         return "no value"
     if not (math.isfinite(spread) and spread > 0):
         return number(value)
     digits = min(6, max(0, 1 - math.floor(math.log10(spread))))
-    return f"{value:,.{digits}f}"
+    return _signed(f"{value:,.{digits}f}")
+
+
+def _signed(text: str) -> str:
+    """With a minus sign instead of a hyphen, and none before a zero."""
+    if not text.startswith("-"):
+        return text
+    return f"\N{MINUS SIGN}{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
 
 
 def percent(share: float) -> str:
@@ -77,6 +86,21 @@ def named(value: object, dim: str) -> str:
     return str(value) if isinstance(value, str) else f"{WORDS.get(dim, dim)} {value}"
 
 
+def short(name: str, width: int = 28) -> str:
+    """The name, cut with … where it is too long for a sentence."""
+    return name if len(name) <= width else name[: width - 1].rstrip() + "…"
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind the second and later ones that are the same."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result
+
+
 def sentence(text: str) -> str:
     """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
@@ -88,11 +112,11 @@ def escaped(text: str) -> str:
 
 
 def wrapped(text: str, width: int, lines: int = 0) -> str:
-    """The text broken into lines of at most `width` characters; with `lines`, the last one ends in … where cut."""
+    """The text as plotly shows it in lines of at most `width` characters; after `lines` of them it is cut with …."""
     parts = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
     if lines and len(parts) > lines:
         parts = [*parts[: lines - 1], parts[lines - 1][: width - 1].rstrip() + "…"]
-    return "<br>".join(parts)
+    return "<br>".join(escaped(part) for part in parts)
 
 
 def longest(text: str) -> int:

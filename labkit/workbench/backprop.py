@@ -26,8 +26,10 @@ class Backprop:
         self.loss = task.loss
         learn = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learn, self.learning_rate, weight_decay=self.weight_decay)
+        steps = max(steps, 2)
+        # a warm-up of one step or less divides by zero in OneCycleLR
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, self.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+            self.optimizer, self.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
         )
 
     def step(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, float]:

@@ -1,0 +1,153 @@
+"""What the Look inside page looks at: a model with inputs, built in or the visitor's own."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labkit.errors import LabError
+from labkit.workbench.datasets.dataset import Dataset
+from labkit.workbench.datasets.load import load
+from labkit.workbench.showcase import models
+
+LARGEST = 1000
+"""Of a larger test set, the first so many inputs are looked at."""
+OWN_DATA = ("fashion_mnist", "mnist", "digits")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in evaluation with inputs x (n, ...), their labels (n) if there are any, and their pictures."""
+
+    name: str
+    model: nn.Module
+    x: Tensor
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    images: Callable[[Any], np.ndarray] | None = None
+    says: str = ""
+
+    def label(self, row: int) -> str:
+        """The name of an input's class; empty where it is not known."""
+        return "" if self.labels is None else self.named(int(self.labels[row]))
+
+    def named(self, number: int) -> str:
+        """The name of a class."""
+        return self.classes[number] if number < len(self.classes) else f"class {number}"
+
+    def rows(self, wanted: str = "") -> list[int]:
+        """The inputs of this class, or all."""
+        everything = range(len(self.x))
+        return [row for row in everything if not wanted or self.label(row) == wanted]
+
+
+def built_in(name: str) -> Subject:
+    """One of the lab's own models, trained on the spot where that has not happened yet.
+
+    Raises: LabError for an unknown name.
+    """
+    known = models()
+    if name not in known:
+        raise LabError(f'There is no built-in model "{name}"; there is {", ".join(known)}.')
+    model, task = known[name]()
+    return with_inputs(name, model, task, "Trained on this machine when it was first opened.")
+
+
+def own(place: str, data: str = OWN_DATA[0]) -> Subject:
+    """The visitor's model: `place` is "path/to/file.py:function".
+
+    The function returns a model, or (model, inputs), (model, inputs, labels) or (model, a labkit data set). With a model
+    alone, the built-in data set `data` is used.
+    Raises: LabError when there is no such file or function, or when it returns something else.
+    """
+    made = _make(place)
+    model, *rest = made if isinstance(made, tuple) else (made,)
+    if not isinstance(model, nn.Module):
+        raise LabError(f"{place} should return a torch model (nn.Module), but returned {type(model).__name__}.")
+    model = model.eval()
+    given = rest[0] if rest else load(data)
+    if isinstance(given, Tensor):
+        labels = torch.as_tensor(rest[1])[:LARGEST] if len(rest) > 1 else None
+        return Subject(
+            place, model, given[:LARGEST], labels, _classes(labels), _as_pictures(given), "Your model and inputs."
+        )
+    return with_inputs(place, model, given, f"Your model, on the test part of {getattr(given, 'name', data)}.")
+
+
+def with_inputs(name: str, model: nn.Module, data: Any, says: str) -> Subject:
+    """A model with the test part of a data set or of a task; flattened where the model wants plain rows of numbers."""
+    dataset: Dataset = getattr(data, "dataset", data)
+    if not hasattr(dataset, "test_x"):
+        raise LabError(f"{name} returned {type(data).__name__} as its inputs; return a tensor or a labkit data set.")
+    x, labels = (part[:LARGEST] for part in (dataset.test_x, dataset.test_y))
+    pixels = getattr(dataset, "test_pixels", None)
+    images, picture = (None, ()) if pixels is None else (dataset.images, pixels.shape[1:])
+    return Subject(name, model, accepted(name, model, x, picture), labels, tuple(dataset.classes), images, says)
+
+
+def accepted(name: str, model: nn.Module, x: Tensor, picture: tuple[int, ...] = ()) -> Tensor:
+    """The inputs in the shape that the model takes: as they are, as rows of numbers, or as pictures of this size.
+
+    Raises: LabError where it takes none of these.
+    """
+    forms = [x, x.flatten(1), *([x.reshape(-1, 1, *picture)] if picture else [])]
+    reasons = {}
+    for form in forms:
+        try:
+            with torch.no_grad():
+                model(form[:2])
+            return form
+        except Exception as error:
+            reasons[tuple(form.shape[1:])] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    told = "; ".join(f"{shape}: {reason}" for shape, reason in reasons.items())
+    raise LabError(f"{name} takes none of these inputs, {told}. Let the function return (model, inputs).")
+
+
+def _make(place: str) -> Any:
+    path, _, function = place.strip().rpartition(":")
+    if not path or not function:
+        raise LabError(
+            f'"{place}" names no model; write the file and the function that makes it, such as my_model.py:make.'
+        )
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise LabError(f"There is no file {file} here ({Path.cwd()}); give the path of the file that makes the model.")
+    spec = importlib.util.spec_from_file_location(f"labkit_visitor_{abs(hash(str(file.resolve())))}", file)
+    if spec is None or spec.loader is None:
+        raise LabError(f"{file} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        maker = getattr(module, function)
+        return maker()
+    except AttributeError as error:
+        if hasattr(module, function):
+            raise LabError(f"{place} failed: {error}.") from error
+        raise LabError(f"{file} has no function {function}.") from error
+    except Exception as error:
+        raise LabError(f"{place} failed with {type(error).__name__}: {error}") from error
+
+
+def _classes(labels: Tensor | None) -> tuple[str, ...]:
+    return () if labels is None else tuple(str(number) for number in range(int(labels.max()) + 1))
+
+
+def _as_pictures(x: Tensor) -> Callable[[Any], np.ndarray] | None:
+    """Inputs (n, rows, columns) or (n, 1, rows, columns) as pictures, from the darkest to the lightest value; else None."""
+    flat = x.squeeze(1) if x.ndim == 4 and x.shape[1] == 1 else x
+    if flat.ndim != 3 or not flat.is_floating_point():
+        return None
+
+    def pictures(rows: Any) -> np.ndarray:
+        chosen = flat[rows].float().numpy()
+        low, high = float(flat.min()), float(flat.max())
+        return (255 * (chosen - low) / max(high - low, 1e-9)).astype(np.uint8)
+
+    return pictures

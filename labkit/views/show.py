@@ -1,0 +1,85 @@
+"""One call for any measurement: the axes choose the picture."""
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from labkit.errors import LabError
+from labkit.views.curves import curves
+from labkit.views.hardening import hardening
+from labkit.views.heatmap import heatmap
+from labkit.views.images import sides
+from labkit.views.latency import latency
+from labkit.views.tree import tree
+from labkit.views.usage import usage
+from labkit.views.wording import named
+
+SIDES = {"n", "rows", "columns"}
+WORKS = (
+    "curves (step; arm, seed), tree (node and choice; step), usage (choice, class), hardening (step, mode and step, "
+    "bin), latency (width, repeat; arm), sides (n, rows, columns, twice), or a heat map of two axes and step"
+)
+
+
+def show(data: xr.DataArray, other: xr.DataArray | None = None, *, dark: bool = False) -> go.Figure:
+    """The picture that suits the axes: a step is a curve or a slider, a seed a band, two other axes a heat map.
+
+    Shapes:
+        data: one measurement, or with `other` two that belong together: entropy by `node` and load by `choice`;
+            accuracy by `mode` and margins by `bin`; two sets of images
+    Raises:
+        LabError: no view draws these axes; the message says which axes would work.
+    """
+    given = [data] if other is None else [data, other]
+    for one in given:
+        if not isinstance(one, xr.DataArray):
+            hint = "; take one variable of it, for example run.data['test_accuracy']" * isinstance(one, xr.Dataset)
+            raise LabError(f"show needs DataArrays, and got {type(one).__name__}{hint}.")
+    axes = [{str(dim) for dim in one.dims if one.sizes[dim] != 1 or one.ndim <= 2} for one in given]
+    return _single(data, axes[0], dark) if other is None else _pair(data, other, axes, dark)
+
+
+def _single(data: xr.DataArray, axes: set[str], dark: bool) -> go.Figure:
+    if {"width", "repeat"} <= axes <= {"width", "repeat", "arm"}:
+        arms = [named(arm, "arm") for arm in data["arm"].values.tolist()] if "arm" in data.dims else []
+        return latency(data, baseline="dense" if "dense" in arms else None, dark=dark)
+    if axes == {"choice", "class"}:
+        return usage(data, dark=dark)
+    if "step" in axes and axes <= {"step", "arm", "seed"}:
+        return curves(data, dark=dark)
+    if axes == {"step", "mode"} or axes == {"step", "mode", "seed"}:
+        return curves(data, compare="mode", dark=dark)
+    table = axes - {"step"}
+    if len(table) == 2 and not axes & {"seed", "repeat"}:
+        return heatmap(data, dark=dark)
+    if len(table) == 1 and axes & {"step"} and not axes & {"seed", "repeat"}:
+        return heatmap(data.transpose(..., "step"), dark=dark)
+    raise LabError(_refusal([data]))
+
+
+def _pair(first: xr.DataArray, second: xr.DataArray, axes: list[set[str]], dark: bool) -> go.Figure:
+    if axes[0] == axes[1] == SIDES or set(first.dims) == set(second.dims) == SIDES:
+        return sides(first, second, dark=dark)
+    for one, other, mine, theirs in ((first, second, *axes), (second, first, *axes[::-1])):
+        if "node" in mine and "choice" in theirs:
+            return tree(one, other, dark=dark)
+        if "mode" in mine and "bin" in theirs:
+            return hardening(one, other, dark=dark)
+    raise LabError(_refusal([first, second]))
+
+
+def _refusal(data: list[xr.DataArray]) -> str:
+    found = " and ".join(f"({', '.join(map(str, one.dims))})" for one in data)
+    spare = [str(dim) for one in data for dim in one.dims if dim in ("arm", "seed", "layer", "mode", "repeat")]
+    hint = f"; choose one {spare[0]} first with data.sel, or average over it with data.mean" if spare else ""
+    return f"show has no picture for the axes {found}{hint}. It knows {WORKS}."
+
+
+def example(seed: int = 0) -> dict:
+    """Mean entropy of the decisions of a tree by step, over three trainings."""
+    from labkit.views.specimen import grown
+
+    runs = [grown(seed + run) for run in range(3)]
+    values = [run.entropy.mean(1) for run in runs]
+    attrs = {"long_name": "mean entropy of the decisions", "units": "bits"}
+    coords = {"step": runs[0].steps, "seed": list(range(3))}
+    return {"data": xr.DataArray(values, dims=("seed", "step"), coords=coords, attrs=attrs)}

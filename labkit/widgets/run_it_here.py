@@ -1,0 +1,236 @@
+"""Train a study inside a notebook: a button, a curve that grows while it trains, and the claims that come out.
+
+The training runs in a thread of its own, so the notebook stays usable. Buttons only raise flags; a second thread
+paints at most ten times a second, and only when the browser has drawn the last picture. One control trains at a time:
+two at once would take each other's random numbers, and the seeds would no longer mean anything.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import HTML, Button, HBox, Layout, VBox
+
+from labkit.widgets.live_curve import Labels, LiveCurve, arms
+from labkit.widgets.words import claims_table, duration, message, sentence
+
+if TYPE_CHECKING:
+    from labkit.workbench.live import Live
+
+PERIOD = 0.1
+GOING = ("waiting", "running", "stopping")
+LABELS = Labels(
+    x="Training step",
+    y="Test accuracy (fraction)",
+    limits=(0, 1),
+    empty="The curves begin with the first measurement.",
+)
+MEANWHILE = "It trains on this machine. The notebook stays usable meanwhile; Stop ends it after the step it is at."
+NOTE = "Bold: the mean of the seeds that have got to a step. Thin: single seeds."
+_shown: dict[str, "RunItHere"] = {}
+_training = Lock()
+
+
+class RunItHere(VBox):
+    """Buttons to run a study and to stop it, its progress, its growing curves, and at the end the table of its claims.
+
+    `study` is a study, its name, or any function `work(watch, stop)` as `labkit.workbench.live.Live` takes it. A
+    control of the same `name` that is still there, because its cell was run again, is stopped and closed.
+
+    With `check=False` a study is looked up by its name only when it is started, which spares the loading of torch.
+
+    States: ready, waiting (another one trains), running, stopping, stopped, done, failed.
+    Raises: LabError when no study has this name, or the study has no such scale.
+    """
+
+    def __init__(self, study: Any, scale: str = "lesson", *, name: str | None = None, check: bool = True):
+        work = found(study, scale) if check else study
+        self.name = name or (study if isinstance(study, str) else getattr(study, "name", "")) or "run it here"
+        self.state, self.live, self.result = "ready", None, None
+        self._work, self._scale, self._done = work, scale, []
+        self._stop, self._lock, self._thread = Event(), Lock(), None
+        self.run_button = Button(description="▶ Run it here", button_style="primary", layout=Layout(width="auto"))
+        self.stop_button = Button(description="■ Stop", disabled=True, layout=Layout(width="auto"))
+        self.curve = LiveCurve(LABELS)
+        self.message = HTML(message(expected(work, scale)))
+        self.claims = HTML()
+        self.run_button.on_click(lambda _button: self.start())
+        self.stop_button.on_click(lambda _button: self.stop())
+        buttons = HBox([self.run_button, self.stop_button])
+        super().__init__([buttons, self.message, self.curve, self.claims])
+        self.curve.layout.display = "none"
+        before = _shown.get(self.name)
+        if before is not None:
+            before.close()
+        _shown[self.name] = self
+
+    @property
+    def going(self) -> bool:
+        """Whether a run is under way or waits for its turn."""
+        return self.state in GOING
+
+    def start(self) -> bool:
+        """Start a run, as the button does; False while one is under way, so two clicks start one."""
+        with self._lock:
+            if self.going:
+                return False
+            self.state, self.live, self._stop = "waiting", None, Event()
+            self._thread = Thread(target=self._go, args=(self._stop,), name=f"labkit-paint {self.name}", daemon=True)
+        self._thread.start()
+        return True
+
+    def stop(self) -> None:
+        """Ask the run to stop; it does so after the training step or measurement that it is at."""
+        with self._lock:
+            if not self.going:
+                return
+            self.state = "stopping"
+            self._stop.set()
+            if self.live is not None:
+                self.live.stop()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end of the run, as a script does; whether it has ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self.going
+
+    def on_done(self, callback: Callable[[Any], None]) -> None:
+        """Call `callback(run)` after each run that came to its end. It is called from a thread."""
+        self._done.append(callback)
+
+    def close(self) -> None:
+        """Stop what runs and remove the control from the notebook."""
+        if "_lock" not in vars(self):  # ipywidgets closes what is thrown away, even where the constructor refused
+            return
+        self.stop()
+        if _shown.get(self.name) is self:
+            del _shown[self.name]
+        for part in (self.run_button, self.stop_button, self.message, self.curve, self.claims):
+            part.close()
+        super().close()
+
+    def _go(self, stop: Event) -> None:
+        began, ended = time.monotonic(), ""
+        try:
+            self.run_button.disabled, self.stop_button.disabled = True, False
+            self.claims.value, self.message.value = "", message("Preparing.")
+            self.curve.layout.display = None
+            self._turn(stop)
+            try:
+                began = time.monotonic()
+                ended = self._watch(stop, began)
+            finally:
+                _training.release()
+            self._finish(ended, time.monotonic() - began)
+        except _Withdrawn:
+            self._end("stopped", "Stopped before it began.")
+        except Exception as error:
+            self._end("failed", sentence(error), "error")
+        finally:
+            self.run_button.disabled, self.stop_button.disabled = False, True
+
+    def _turn(self, stop: Event) -> None:
+        """Wait until no other control trains."""
+        while not _training.acquire(timeout=PERIOD):
+            if stop.is_set():
+                raise _Withdrawn
+            if not self.curve.busy:
+                self.curve.show([], fraction=0.0, status="Waiting: another run in this notebook has to end first.")
+
+    def _watch(self, stop: Event, began: float) -> str:
+        """Run it and paint it until it ends; how it ended."""
+        from labkit.workbench.live import Live
+
+        work = found(self._work, self._scale)
+        steps = work.at(self._scale).steps if hasattr(work, "at") else None
+        self.curve.labels = replace(LABELS, across=(0, steps))
+        with self._lock:
+            if stop.is_set():
+                raise _Withdrawn
+            self.live = live = Live(work, self._scale)
+            self.state = "running"
+        self.message.value = message(MEANWHILE)
+        live.start()
+        while not live.wait(PERIOD):
+            if not self.curve.busy:
+                self._paint(live, time.monotonic() - began)
+        self._paint(live, time.monotonic() - began)
+        return live.state
+
+    def _paint(self, live: "Live", passed: float) -> None:
+        lines = arms(live.points)
+        note = NOTE if any(line.faint for line in lines) else ""
+        if live.state in GOING:
+            status = told(live.state, live.fraction, live.label, passed)
+            self.curve.show(lines, fraction=live.fraction, status=status, note=note)
+        else:
+            self.curve.show(lines, note=note)
+
+    def _finish(self, ended: str, seconds: float) -> None:
+        live = self.live
+        if ended == "failed":
+            self._end("failed", live.error or "The run failed and gave no reason.", "error")
+        elif ended == "stopped":
+            self._end("stopped", f"Stopped after {duration(seconds)}. Nothing was kept; Run begins anew.")
+        else:
+            self.result = live.result
+            rows = getattr(self.result, "claims", None)
+            if rows:
+                self.claims.value = claims_table(rows)
+            self._end(
+                "done",
+                f"Finished in {duration(seconds)}." + (" Its claims are below the curves." if rows else ""),
+                "done",
+            )
+            self._tell()
+
+    def _tell(self) -> None:
+        for callback in self._done:
+            try:
+                callback(self.result)
+            except Exception as error:  # the run is fine; what was to happen with it is not
+                self.message.value = message(
+                    f"The run ended, but what should follow failed: {sentence(error)}", "error"
+                )
+
+    def _end(self, state: str, text: str, kind: str = "info") -> None:
+        self.message.value = message(text, kind)
+        self.state = state
+
+
+class _Withdrawn(Exception):
+    """Stopped while it waited for its turn."""
+
+
+def told(state: str, fraction: float, label: str, passed: float) -> str:
+    """Where a run is, in words: how much is done, what it does now, how long it took and may take."""
+    percent = f"{100 * fraction:.0f} %"
+    if state == "stopping":
+        return f"{percent} · stopping after this step"
+    if fraction >= 0.9999:
+        return f"{percent} trained · now the last measurements and the claims · {duration(passed)} so far"
+    left = f", about {duration(passed * (1 - fraction) / fraction)} more" if fraction > 0.1 and passed > 3 else ""
+    return f"{percent} · {label or 'preparing'} · {duration(passed)} so far{left}"
+
+
+def found(study: Any, scale: str) -> Any:
+    """The study of this name; anything else as it is. Raises: LabError for a name or a scale that does not exist."""
+    if isinstance(study, str):
+        from labkit.workbench.find import study as find
+
+        study = find(study)
+    if hasattr(study, "at"):
+        study.at(scale)
+    return study
+
+
+def expected(work: Any, scale: str) -> str:
+    """What will be trained, as a sentence."""
+    if not hasattr(work, "at"):
+        return f"Ready to train on this machine, at scale “{scale}”."
+    size = work.at(scale)
+    steps = f"{size.steps:,} training steps each"
+    return f"Ready to train {len(work.arms)} arms on {size.seeds} seeds, {steps} (scale “{scale}”)."

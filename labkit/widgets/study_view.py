@@ -1,0 +1,180 @@
+"""A study in a notebook: what it asked, its claims with their verdicts, its pictures, and a button to run it here."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from ipywidgets import HTML, Dropdown, HBox, Layout, VBox
+
+from labkit.errors import LabError
+from labkit.widgets.lite_figure import LiteFigure
+from labkit.widgets.run_it_here import RunItHere
+from labkit.widgets.study_pictures import Picture, pictures
+from labkit.widgets.words import claims_table, duration, message, prose, sentence
+from labkit.workbench.run import Run, open_run
+
+RECORDED, HERE = "the recorded run", "the run made here"
+
+
+class StudyView(VBox):
+    """Shows a run of a study: give the study's name, the path of a recorded run, or a `Run`.
+
+    A run that is missing or broken is said in a sentence, and the study can still be run here at the given scale.
+    When a run made here ends, the claims and pictures are of that run; "Showing" goes back to the recorded one.
+    """
+
+    def __init__(self, run: Run | Path | str, scale: str = "lesson"):
+        self.runs: dict[str, Run] = {}
+        self.message = HTML()
+        try:
+            self.runs[RECORDED] = run if isinstance(run, Run) else open_run(run)
+        except LabError as error:
+            self.message.value = message(sentence(error), "error")
+        self.can_run = bool(self.runs) or known(Path(run).stem)
+        name = self.runs[RECORDED].study if self.runs else Path(run).stem
+        self.head, self.claims, self.says = HTML(), HTML(), HTML()
+        self.showing = dropdown("Showing", list(self.runs))
+        self.view = dropdown("View", [])
+        self.choices = HBox([], layout=row())
+        self.controls = HBox([self.view, self.choices], layout=row())
+        self.figure: LiteFigure | None = None
+        self.place = VBox([])
+        self.run_here = RunItHere(name, scale, name=f"StudyView {name}", check=False)
+        self.run_here.on_done(self._finished)
+        self.pictures: dict[str, Picture] = {}
+        self._quiet = False
+        self.below = HTML(
+            prose("<h3 style='margin:16px 0 0; font: inherit; font-size: 18px; font-weight: 600'>Run it here</h3>")
+        )
+        super().__init__()
+        self.showing.observe(lambda _change: self._open(), "value")
+        self.view.observe(lambda _change: self._turn(), "value")
+        self._open()
+        self._arrange()
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown, or None."""
+        return self.runs.get(self.showing.value or "")
+
+    def _arrange(self) -> None:
+        shown = [self.head, self.claims, self.controls, self.says, self.place] if self.runs else []
+        again = [self.below, self.run_here] if self.can_run else []
+        several = [self.showing] if len(self.runs) > 1 else []
+        self.children = [self.message, *several, *shown, *again]
+
+    def _open(self) -> None:
+        """Show the chosen run."""
+        if self.run is None:
+            return
+        self.head.value, self.claims.value = heading(self.run), claims_table(self.run.claims)
+        self.pictures = {picture.name: picture for picture in pictures(self.run.data)}
+        names = list(self.pictures)
+        wanted = self.view.value if self.view.value in names else next(iter(names), None)
+        self._quiet = True
+        self.view.options = names
+        self.view.value = wanted
+        self._quiet = False
+        self._turn()
+
+    def _turn(self) -> None:
+        """Show the chosen view; choices that it shares with the last one stay as they are."""
+        picture = self.pictures.get(self.view.value or "")
+        if picture is None or self._quiet:
+            return
+        self.says.value = message(picture.says)
+        boxes, before = [], self._chosen()
+        for label, values in picture.choices.items():
+            box = dropdown(label, values)
+            if before.get(label) in values:
+                box.value = before[label]
+            box.observe(lambda _change: self._draw(), "value")
+            if len(values) < 2:
+                box.layout.display = "none"
+            boxes.append(box)
+        for box in self.choices.children:
+            box.close()
+        self.choices.children = boxes
+        self._draw()
+
+    def _chosen(self) -> dict[str, str]:
+        return {box.description: box.value for box in self.choices.children}
+
+    def _draw(self) -> None:
+        picture = self.pictures[self.view.value]
+        chosen = self._chosen()
+
+        def draw(dark: bool) -> go.Figure:
+            return picture.draw(chosen, dark)
+
+        try:
+            if self.figure is None:
+                self.figure = LiteFigure(draw)
+            else:
+                self.figure.replace(draw)
+            self.place.children = [self.figure]
+        except LabError as error:
+            self.place.children = [HTML(message(sentence(error), "error"))]
+
+    def _finished(self, run: Any) -> None:
+        """A run made here has ended: show it."""
+        self.runs[HERE] = run
+        options = list(self.runs)
+        if tuple(options) == tuple(self.showing.options) and self.showing.value == HERE:
+            self._open()
+        else:
+            self.showing.options = options
+            self.showing.value = HERE
+        self._arrange()
+
+
+def row() -> Layout:
+    """Side by side, and below each other where there is no room."""
+    return Layout(flex_flow="row wrap", grid_gap="0 18px")
+
+
+def dropdown(label: str, values: list[str]) -> Dropdown:
+    """A choice with its whole label and as wide as its longest entry."""
+    layout = Layout(width="auto", max_width="460px")
+    first = values[0] if values else None
+    return Dropdown(
+        options=values, value=first, description=label, style={"description_width": "initial"}, layout=layout
+    )
+
+
+def heading(run: Run) -> str:
+    """The name of the study, what it re-measures, and where the numbers come from, as HTML."""
+    facts = run.provenance
+    seeds = facts.get("seeds", [])
+    machine = f" on {facts['machine']}" if facts.get("machine") else ""
+    parts = [f"Scale “{run.scale}”", f"{len(seeds)} seeds" if len(seeds) != 1 else "1 seed"]
+    if facts.get("duration_s") is not None:
+        parts.append(f"took {duration(float(facts['duration_s']))}{machine}")
+    if facts.get("started"):
+        parts.append(f"measured {str(facts['started'])[:16].replace('T', ' ')} UTC")
+    if facts.get("commit"):
+        parts.append(f"commit {str(facts['commit'])[:10]}")
+    title, of = run.study.replace("_", " ").capitalize(), ""
+    paper = _paper(run.paper)
+    if paper is not None:
+        of = f"<p style='margin:0'>Paper {escape(paper.id)}: <cite>{escape(paper.title)}</cite></p>"
+    soft = "color: var(--jp-content-font-color2, inherit); margin: 2px 0 8px"
+    told = f"<h2 style='margin:4px 0; font: inherit; font-size: 24px; font-weight: 600'>{escape(title)}</h2>{of}"
+    return prose(f"{told}<p style='{soft}'>{escape(' · '.join(parts))}</p>")
+
+
+def known(name: str) -> bool:
+    """Whether there is a study of this name."""
+    from labkit.workbench.find import study_names
+
+    return name in study_names()
+
+
+def _paper(number: str) -> Any:
+    from labkit.catalogue.papers import paper
+
+    try:
+        return paper(number)
+    except LabError:
+        return None

@@ -1,0 +1,100 @@
+"""The pictures themselves, drawn by a browser: no text is cut off, and no two texts lie on each other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import plotly
+import pytest
+import xarray as xr
+
+from labkit.views.curves import curves
+from labkit.views.hardening import example as hardening_example
+from labkit.views.hardening import hardening
+from labkit.views.heatmap import example as heatmap_example
+from labkit.views.heatmap import heatmap
+from labkit.views.images import example as images_example
+from labkit.views.images import sides
+from labkit.views.latency import example as latency_example
+from labkit.views.latency import latency
+from labkit.views.tree import example as tree_example
+from labkit.views.tree import tree
+from labkit.views.usage import example as usage_example
+from labkit.views.usage import usage
+
+pytestmark = pytest.mark.browser
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+FAULTS = """() => {
+  const frame = document.querySelector('.main-svg').getBoundingClientRect();
+  const texts = [...document.querySelectorAll('.main-svg text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()])
+    .filter(([text, box]) => text && box.width > 0);
+  const faults = texts.filter(([text, box]) => box.left < frame.left - 1 || box.right > frame.right + 1 ||
+    box.top < frame.top - 1 || box.bottom > frame.bottom + 1).map(([text]) => 'cut off: ' + text);
+  texts.forEach(([one, a], i) => texts.slice(i + 1).forEach(([other, b]) => {
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 2 && high > 3) faults.push('on each other: ' + one + ' | ' + other);
+  }));
+  return faults;
+}"""
+
+
+@pytest.fixture(scope="module")
+def page():
+    from playwright.sync_api import sync_playwright
+
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    library = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    with sync_playwright() as playwright:
+        if not browser and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium on this machine")
+        with playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS) as chromium:
+            page = chromium.new_page()
+            page.set_content('<body style="margin:0"><div id="plot"></div></body>')
+            page.add_script_tag(content=library.read_text())
+            yield page
+
+
+def many_arms():
+    random = np.random.default_rng(0)
+    arms = [f"a mixture with a rather long name, {place} experts" for place in range(8)]
+    level = np.linspace(0.5, 0.9, 8)[:, None, None]
+    values = level * (1 - np.exp(-np.arange(60) / 9)) + random.normal(0, 0.01, (8, 4, 60))
+    attrs = {"long_name": "accuracy on the held-out part of the data", "units": "fraction"}
+    return curves(xr.DataArray(values, dims=("arm", "seed", "step"), coords={"arm": arms}, attrs=attrs))
+
+
+def few_arms():
+    random = np.random.default_rng(0)
+    values = np.array([0.3, 0.6, 0.9])[:, None, None] + random.normal(0, 0.01, (3, 4, 60)).cumsum(-1) / 9
+    arms = ["dense", "mixture of thirty-two experts, two chosen", "tree & <leaf>"]
+    return curves(xr.DataArray(values, dims=("arm", "seed", "step"), coords={"arm": arms}), dark=True)
+
+
+def deep_tree():
+    random = np.random.default_rng(0)
+    entropy, load = random.random((4, 2**9 - 1)), random.dirichlet(np.full(2**9, 0.2), 4)
+    return tree(xr.DataArray(entropy, dims=("step", "node")), xr.DataArray(load, dims=("step", "choice")))
+
+
+PICTURES = {
+    "curves of many arms": many_arms,
+    "curves of few arms": few_arms,
+    "tree": lambda: tree(**tree_example(0)),
+    "deep tree": deep_tree,
+    "hardening": lambda: hardening(**hardening_example(0), dark=True),
+    "usage": lambda: usage(**usage_example(0)),
+    "latency": lambda: latency(**latency_example(0)),
+    "images": lambda: sides(**images_example(0)),
+    "heat map": lambda: heatmap(**heatmap_example(0)),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_text_is_cut_off_or_on_top_of_another(page, name):
+    figure = PICTURES[name]()
+    for width in (900, 600):
+        page.set_viewport_size({"width": width, "height": int(figure.layout.height)})
+        page.evaluate("([data]) => Plotly.newPlot('plot', data)", [json.loads(figure.to_json())])
+        assert page.evaluate(FAULTS) == [], f"at {width} pixels"
