@@ -1,7 +1,8 @@
 // A plotly figure that draws with the one copy of plotly.js of the page, which a hidden widget brings along.
 // `spec` is the figure as JSON in bytes; Plotly.react replaces it in place and keeps zoom where uirevision says so.
-const BUTTONS = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"];
-const CONFIG = { displaylogo: false, responsive: false, modeBarButtonsToRemove: BUTTONS };
+// The button that uploads the chart is taken away: nothing here leaves this machine.
+const BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"];
+const CONFIG = { displaylogo: false, plotlyServerURL: "", responsive: false, modeBarButtonsToRemove: BUTTONS };
 const PATIENCE = 500;
 
 function plain(value) {
@@ -10,11 +11,16 @@ function plain(value) {
 }
 
 function render({ model, el }) {
-  const box = document.createElement("div");
-  box.className = "labkit-figure";
-  box.setAttribute("role", "img");
-  el.append(box);
   let plotly = null, alive = true, working = false, stale = true, asked = 0, width = 0;
+  let box = fresh();
+
+  function fresh() {
+    const made = document.createElement("div");
+    made.className = "labkit-figure";
+    made.setAttribute("role", "img");
+    el.replaceChildren(made);
+    return made;
+  }
 
   // A figure that can be drawn for both themes waits a moment for the right one.
   function themed() {
@@ -47,14 +53,15 @@ function render({ model, el }) {
   async function paint() {
     const seq = model.get("seq"), spec = model.get("spec");
     box.setAttribute("aria-label", model.get("alt") || "Figure");
-    const figure = JSON.parse(new TextDecoder().decode(spec) || "{}");
-    const fresh = !box.on;
+    const known = Boolean(box.on);
     try {
+      const figure = JSON.parse(new TextDecoder().decode(spec) || "{}");
       await plotly.react(box, { data: figure.data ?? [], layout: figure.layout ?? {}, frames: figure.frames ?? [], config: CONFIG });
+      if (!known) box.on("plotly_click", clicked);
     } catch (error) {
       console.error("labkit: this figure could not be drawn", error);
+      box = fresh(); // what is half drawn would spoil the next figure
     }
-    if (fresh && box.on) box.on("plotly_click", clicked);
     width = el.clientWidth;
     model.set("acked", seq);
     model.save_changes();
@@ -87,7 +94,7 @@ function render({ model, el }) {
     model.off("change:seq", renew);
     observer.disconnect();
     forget();
-    plotly?.purge(box);
+    if (box.on) plotly.purge(box);
   };
 }
 

@@ -8,8 +8,9 @@ from torch import nn
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
 from labkit.layers.feedforward.neuron_trees import NeuronTrees
 from labkit.losses.routing.hardening import hardening
+from labkit.losses.routing.load_balance import load_balance
 from labkit.workbench.backbones.only_layer import OnlyLayer
-from labkit.workbench.backprop import Backprop
+from labkit.workbench.backprop import Backprop, Rising
 from labkit.workbench.baselines import MixtureOfExperts
 from labkit.workbench.fit import fit
 from labkit.workbench.tasks.classification import Classification
@@ -38,5 +39,10 @@ LAYERS = {
 def _trained(kind: str, dataset: str, steps: int = 400) -> tuple[nn.Module, Classification]:
     task = Classification(dataset)
     model = OnlyLayer(task, LAYERS[kind])
-    fit(model, task, Backprop(penalties={hardening: 3.0} if kind == "tree" else {}), steps=steps)
+    fit(
+        model,
+        task,
+        Backprop(penalties={hardening: Rising(5.0), load_balance: 0.03} if kind == "tree" else {}),
+        steps=steps,
+    )
     return model.eval(), task
