@@ -26,7 +26,8 @@ from labkit.workbench.tasks.classification import Classification
 SHALLOW, DEEP, LEAF = 3, 6, 8
 HARDENING, BALANCE = 30.0, 0.1
 """Tried on the deep tree: constant hardening 3 to 100 moves the plain tree by less than its spread over seeds, a
-rising one is worse; with hardening 30 a balance of 0.1 was better than 0.01 and 1. All arms share the hardening, so that they differ in one thing."""
+rising one is worse; with hardening 30 a balance of 0.1 was better than 0.01 and 1. All arms share the hardening, so
+that they differ in one thing."""
 PLAIN = {hardening: HARDENING}
 BALANCED = {hardening: HARDENING, load_balance: BALANCE}
 
