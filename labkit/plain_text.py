@@ -48,6 +48,12 @@ def _block(head: Sequence[str], cells: Sequence[str], width: int) -> str:
     )
 
 
+def _repeats(row: dict[str, Any]) -> str:
+    if not row["seeds"]:
+        return "-"
+    return str(row["seeds"]) if row.get("over", "seeds") == "seeds" else f"{row['seeds']} {row['over']}"
+
+
 def claims(rows: Sequence[dict[str, Any]], width: int | None = None) -> str:
     """The claims of a run: what the paper says, the rule, what was measured, on how many seeds, and the verdict."""
     head = ("The paper says", "Rule", "We measured", "Repeats", "Verdict")
@@ -56,7 +62,7 @@ def claims(rows: Sequence[dict[str, Any]], width: int | None = None) -> str:
             row["says"],
             row["rule"] or "-",
             row["measured"] or f"needs: {row['needs']}",
-            str(row["seeds"] or "-"),
+            _repeats(row),
             row["verdict"],
         )
         for row in rows

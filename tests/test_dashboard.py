@@ -170,9 +170,9 @@ def test_the_count_beside_a_choice_is_what_choosing_it_leaves(session, recorded,
 
 
 def test_filters_combine_and_the_address_can_set_them():
-    listing = papers.PaperList(layout.Session({"chapter": "feedforward", "status": "built", "search": "tree"}))
+    listing = papers.PaperList(layout.Session({"chapter": "feedforward", "status": "planned", "search": "tree"}))
     assert listing.rows
-    assert all(row.chapter == "feedforward" and row.stage == "built" for row in listing.rows)
+    assert all(row.chapter == "feedforward" and row.stage == "planned" for row in listing.rows)
 
 
 def test_a_filter_in_the_address_that_does_not_exist_is_ignored():

@@ -112,7 +112,8 @@ def test_a_click_calls_back_with_the_customdata_of_the_point():
     assert heard == [[3, 0.5], [3, 0.5], None]
 
 
-def test_of_changes_that_come_faster_than_the_browser_draws_only_the_last_is_sent():
+def test_of_changes_that_come_faster_than_the_browser_draws_only_the_last_is_sent(monkeypatch):
+    monkeypatch.setattr(lite_figure, "PATIENCE", 1000.0)
     figure = LiteFigure(drawn())
     for dark in (True, False, True):
         figure.soon(drawn(dark))
@@ -161,7 +162,7 @@ def test_series_differ_in_colour_and_dash_in_both_themes():
     assert len({(line["dark"], line["dash"]) for line in series}) == 8
 
 
-@pytest.mark.parametrize(("count", "length"), [(1, 1_000_000), (60, 20_000), (900, 300)])
+@pytest.mark.parametrize(("count", "length"), [(1, 1_000_000), (60, 20_000), (5000, 30)])
 def test_any_recording_fits_the_budget_and_keeps_its_peak(count, length):
     y = np.random.default_rng(0).normal(size=length)
     y[length // 3] = 99
@@ -183,6 +184,7 @@ def test_too_many_named_curves_are_refused():
 
 
 def test_a_picture_is_sent_in_one_message_and_is_busy_until_acknowledged(monkeypatch):
+    monkeypatch.setattr(live_curve, "PATIENCE", 1000.0)
     curve = LiveCurve()
     curve.acked = curve.seq
     sent = sent_by(curve, monkeypatch)
@@ -376,6 +378,18 @@ def test_an_error_in_the_thread_is_shown_as_a_sentence():
         assert shown.state == "failed"
         assert said in shown.message.value
         assert "alert" in shown.message.value
+
+
+def test_an_error_before_the_training_is_shown_too(monkeypatch):
+    shown = RunItHere("fast_fedforward", check=False)
+    shown.start()
+    assert shown.wait(10)
+    assert "No study is called" in shown.message.value
+    monkeypatch.setattr(run_it_here, "found", lambda study, scale: 1 / 0)
+    shown.start()
+    assert shown.wait(10)
+    assert (shown.state, shown.run_button.disabled) == ("failed", False)
+    assert "ZeroDivisionError" in shown.message.value
 
 
 def test_running_the_cell_again_stops_the_run_of_before():

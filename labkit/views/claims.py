@@ -88,14 +88,15 @@ def _row(row: Mapping) -> str:
         )
     verdict = str(row["verdict"])
     sign, kind = VERDICTS[verdict], verdict.replace(" ", "-")
-    measured = f"{_text(row.get('measured') or '')}{_interval(row)}" or "not measured here"
+    measured = _text(row.get("measured") or "") or _interval(row) or "not measured here"
     needs = f"<small>would need {_text(row['needs'])}</small>" if row.get("needs") else ""
-    seeds = row.get("seeds")
+    seeds, over = row.get("seeds"), str(row.get("over") or "seeds")
+    repeated = "–" if not seeds else number(seeds) if over == "seeds" else f"{number(seeds)} {_text(over)}"
     cells = [
         f'<th scope="row">{_text(row["says"])}</th>',
         f'<td data-column="{COLUMNS[1]}">{_text(row.get("rule") or "–")}</td>',
         f'<td data-column="{COLUMNS[2]}">{measured}</td>',
-        f'<td data-column="{COLUMNS[3]}">{number(seeds) if seeds else "–"}</td>',
+        f'<td data-column="{COLUMNS[3]}">{repeated}</td>',
         f'<td data-column="{COLUMNS[4]}"><span class="verdict {kind}"><span class="sign" aria-hidden="true">{sign}'
         f"</span>{verdict}</span>{needs}</td>",
     ]
@@ -103,17 +104,19 @@ def _row(row: Mapping) -> str:
 
 
 def _interval(row: Mapping) -> str:
-    """The estimate with its interval and the threshold that it is held against."""
+    """The estimate with its interval, unless the text says them, and the threshold that it is held against."""
     estimate, low, high, threshold = (row.get(name) for name in ("estimate", "low", "high", "threshold"))
     if estimate is None:
         return ""
-    spread = (high - low) if low is not None and high is not None else abs(estimate) / 10
-    text = fixed(estimate, spread)
-    if low is not None and high is not None:
-        text += f" [{fixed(low, spread)} to {fixed(high, spread)}]"
+    said, parts = "interval" in str(row.get("measured")), []
+    spread = (high - low) / 2 if low is not None and high is not None else abs(estimate) / 10
+    if not said and low is not None and high is not None:
+        parts.append(f"{fixed(estimate, spread)} [{fixed(low, spread)} to {fixed(high, spread)}]")
+    elif not said:
+        parts.append(fixed(estimate, spread))
     if threshold is not None:
-        text += f", threshold {number(threshold)}"
-    return f"<small>{text}</small>"
+        parts.append(f"threshold {number(threshold)}")
+    return f"<small>{', '.join(parts)}</small>" if parts else ""
 
 
 def _text(value: object) -> str:

@@ -102,8 +102,12 @@ def summarised(name: str, runs: np.ndarray) -> Line:
 
 
 def limits(lines: list[Line]) -> tuple[float, float]:
-    """The y axis: from the lowest to the highest value drawn, and a little air."""
+    """The y axis: the seeds, their bands (a very wide one not all the way, it would squash the rest), a little air."""
     low, high = min(line.low for line in lines), max(line.high for line in lines)
+    half = (high - low) / 2
+    bands = [end for line in lines for end in (line.mean - line.half, line.mean + line.half) if np.isfinite(end).any()]
+    low = max(low - half, min([low, *map(np.nanmin, bands)]))
+    high = min(high + half, max([high, *map(np.nanmax, bands)]))
     air = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return low - air, high + air
 
@@ -138,7 +142,7 @@ def drawn(
         sure = np.isfinite(line.half).any()
         if sure:
             edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": compact(x[kept]), **group}
-            fill = {"fill": "tonexty", "fillcolor": faded(style["color"], 0.18)}
+            fill = {"fill": "tonexty", "fillcolor": faded(style["color"], 0.18 if len(lines) < 5 else 0.1)}
             bands.append(go.Scatter(y=compact((line.mean - line.half)[kept]), name="lower", **edge))
             bands.append(go.Scatter(y=compact((line.mean + line.half)[kept]), name="upper", **fill, **edge))
         means.append(

@@ -16,7 +16,9 @@ from labkit.views.wording import counted, escaped, listed, named, number, second
 ARMS, WIDTHS, MARKS, TOLD = 12, 200, 4, 2
 
 
-def latency(data: xr.DataArray, *, baseline: str | None = "dense", dark: bool = False) -> go.Figure:
+def latency(
+    data: xr.DataArray, compare: str = "arm", *, baseline: str | None = "dense", dark: bool = False
+) -> go.Figure:
     """Median seconds of a forward pass against width, both logarithmic, with whiskers from quartile to quartile.
 
     A ring marks where an arm's median crosses the baseline's, interpolated between the measured widths along straight
@@ -24,29 +26,31 @@ def latency(data: xr.DataArray, *, baseline: str | None = "dense", dark: bool = 
     `baseline=None` nothing is compared. A scalar coordinate `batch` (after `data.sel(batch=...)`) goes into the title.
 
     Shapes:
-        data: (width, repeat) or (width, repeat, arm), seconds, greater than 0
+        data: (width, repeat) or (width, repeat, compare), seconds, greater than 0
     Raises:
         LabError: other axes, a baseline that is not among the arms, widths or times that are not positive.
     """
-    data = read("latency", data, ("width", "repeat"), ("arm",))
+    data = read("latency", data, ("width", "repeat"), (compare,))
     widths = np.array(entries(data, "width"))
-    names = [named(entry, "arm") for entry in entries(data, "arm")] if "arm" in data.dims else [""]
+    names = [named(entry, compare) for entry in entries(data, compare)] if compare in data.dims else [""]
     if widths.dtype.kind not in "iuf" or widths.min() <= 0:
         raise LabError(f"latency needs widths greater than 0, and found {widths.tolist()[:5]}.")
     if len(names) > 1 and baseline is not None and baseline not in names:
-        raise LabError(f"latency has no arm {baseline!r} to compare with; the arms are {listed(names)}.")
+        raise LabError(f"latency has no {compare} {baseline!r} to compare with; it has {listed(names)}.")
     order = np.argsort(widths)
     order = order[evenly(len(order), WIDTHS)]
     widths, picked = widths[order], list(range(len(names)))[:ARMS]
     if baseline in names and names.index(baseline) not in picked:
         picked[-1] = names.index(baseline)
     names = [names[at] for at in picked]
-    part = data.isel({"width": order, "arm": picked} if "arm" in data.dims else {"width": order})
+    part = data.isel({"width": order, compare: picked} if compare in data.dims else {"width": order})
     quartiles = _quartiles(part.transpose(..., "width", "repeat").values.reshape(len(names), len(widths), -1))
     figure, unit = _drawn(quartiles, widths, names, dark)
     compared = len(names) > 1 and baseline is not None
     notes = _compare(figure, quartiles[1], widths, names, str(baseline), unit, dark) if compared else []
-    told = notes if len(notes) <= TOLD else [*notes[:TOLD], f"{len(notes) - TOLD} more arms compared in the picture"]
+    told = (
+        notes if len(notes) <= TOLD else [*notes[:TOLD], f"{len(notes) - TOLD} more {compare}s compared in the picture"]
+    )
     _axes(figure, data, widths, quartiles, unit)
     direct = _name(figure, quartiles[1], widths, names, unit, dark)
     below = 0 if direct or len(names) == 1 else max(0, legend_height(names) - 30)
@@ -54,7 +58,7 @@ def latency(data: xr.DataArray, *, baseline: str | None = "dense", dark: bool = 
     batch = data.coords.get("batch")
     size = f", batch of {number(batch.item())}" if batch is not None and batch.ndim == 0 else ""
     basis = f"median of {counted(repeats, 'repeat')}, whiskers from quartile to quartile"
-    spare = [f"the first {ARMS} of {data.sizes['arm']} arms"] if "arm" in data.dims and data.sizes["arm"] > ARMS else []
+    spare = [f"the first {ARMS} of {data.sizes[compare]} {compare}s"] if data.sizes.get(compare, 0) > ARMS else []
     return styled(
         figure,
         title=f"Time of a forward pass by width{size}",

@@ -39,9 +39,11 @@ def show(data: xr.DataArray, other: xr.DataArray | None = None, *, dark: bool = 
 
 
 def _single(data: xr.DataArray, axes: set[str], dark: bool) -> go.Figure:
-    if {"width", "repeat"} <= axes <= {"width", "repeat", "arm"}:
-        arms = [named(arm, "arm") for arm in data["arm"].values.tolist()] if "arm" in data.dims else []
-        return latency(data, baseline="dense" if "dense" in arms else None, dark=dark)
+    rest = axes - {"width", "repeat"}
+    if {"width", "repeat"} <= axes and len(rest) <= 1 and "batch" not in rest:
+        compare = rest.pop() if rest else "arm"
+        arms = [named(arm, compare) for arm in data[compare].values.tolist()] if compare in data.dims else []
+        return latency(data, compare, baseline="dense" if "dense" in arms else None, dark=dark)
     if axes == {"choice", "class"}:
         return usage(data, dark=dark)
     if "step" in axes and axes <= {"step", "arm", "seed"}:

@@ -63,6 +63,9 @@ class Verdict:
     high: float | None
     threshold: float | None
     seeds: int
+    """How many repetitions it was decided on."""
+    over: str
+    """What was repeated: "seeds" or "timings"."""
     needs: str | None
 
     def row(self) -> dict:
@@ -98,7 +101,7 @@ def decide(claim: Claim, data: xr.Dataset) -> Verdict:
     """Decide a claim on a study's data by its rule."""
     rule = claim.shows
     if rule is None:
-        return Verdict(claim.says, "", "", "out of reach", None, None, None, None, 0, claim.needs)
+        return Verdict(claim.says, "", "", "out of reach", None, None, None, None, 0, "seeds", claim.needs)
     values = np.asarray(rule.measure(data), dtype=float)
     mean, low, high = (median_interval if rule.over == "timings" else interval)(values)
     holds, fails = (
@@ -108,7 +111,7 @@ def decide(claim: Claim, data: xr.Dataset) -> Verdict:
     count = int(np.isfinite(values).sum())
     middle, least, most = (_spell(value, rule.unit) for value in (mean, low, high))
     said = f"{middle} (95 % interval {least} to {most}, {count} {rule.over})"
-    return Verdict(claim.says, rule.text, said, word, mean, low, high, rule.at_least, count, None)
+    return Verdict(claim.says, rule.text, said, word, mean, low, high, rule.at_least, count, rule.over, None)
 
 
 def _spell(value: float, unit: str) -> str:

@@ -73,7 +73,7 @@ def closed_gap(without: Outcome) -> tuple[Test, ...]:
         if answer.leaves >= LEAVES:
             return None
         return (
-            f"the gap is closed, but only {answer.leaves:.1f} leaves are in use and there should be {LEAVES}. Where "
+            f"the gap is closed, but only {answer.leaves:g} of the leaves are in use and there should be {LEAVES}. Where "
             "nearly all images take the same way, soft and hard are the same by default: nothing is left of the tree."
         )
 

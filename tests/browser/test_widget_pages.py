@@ -1,6 +1,10 @@
 """The widgets' JavaScript in a plain page with a small stand-in for the model: no Jupyter, no kernel, no network."""
 
 import json
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,8 @@ import pytest
 from labkit.views.tree import example, tree
 from labkit.widgets.lite_figure import LiteFigure, PlotlyOnce, library
 from labkit.widgets.live_curve import Curve, Labels, LiveCurve, packed
-from labkit.widgets.source import FOLDER, page as page_of, source
+from labkit.widgets.source import FOLDER, source
+from labkit.widgets.source import page as page_of
 
 pytestmark = pytest.mark.browser
 
@@ -52,23 +57,20 @@ def show(page, lines: list[Curve], fraction: float | None = None, status: str = 
     acknowledged(page, seq)
 
 
-def pixels(page) -> np.ndarray:
-    """The canvas as (rows, columns, 4)."""
-    width, height, data = page.evaluate(
-        """() => {
+def painted(page, color: str) -> int:
+    """How many opaque pixels of the canvas have this colour, or almost."""
+    return page.evaluate(
+        """(color) => {
             const canvas = document.querySelector("canvas");
-            const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-            return [image.width, image.height, Array.from(image.data)];
-        }"""
+            const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            const wanted = [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
+            let count = 0;
+            for (let at = 0; at < data.length; at += 4)
+                count += data[at + 3] > 200 && wanted.every((value, one) => Math.abs(data[at + one] - value) < 24);
+            return count;
+        }""",
+        color,
     )
-    return np.array(data, dtype=np.uint8).reshape(height, width, 4)
-
-
-def near(image: np.ndarray, color: str) -> int:
-    """How many opaque pixels have this colour, or almost."""
-    wanted = np.array([int(color[place : place + 2], 16) for place in (1, 3, 5)])
-    close = np.abs(image[..., :3].astype(int) - wanted).max(-1) < 24
-    return int((close & (image[..., 3] > 200)).sum())
 
 
 def colors(name: str) -> dict:
@@ -86,9 +88,8 @@ def readout(page):
 
 
 def test_curves_are_drawn_in_their_colours(curve_page):
-    image = pixels(curve_page)
-    assert near(image, colors("tree")["light"]) > 300
-    assert near(image, colors("dense")["light"]) > 100
+    assert painted(curve_page, colors("tree")["light"]) > 300
+    assert painted(curve_page, colors("dense")["light"]) > 100
     clean(curve_page)
 
 
@@ -124,6 +125,7 @@ def test_hovering_reads_the_exact_values(curve_page):
 
 def test_arrow_keys_move_the_cursor_and_a_screen_reader_hears_the_values(curve_page):
     canvas = curve_page.locator("canvas")
+    assert canvas.get_attribute("data-lm-suppress-shortcuts") == "true", "else JupyterLab takes the keys"
     assert readout(curve_page).get_attribute("aria-live") == "polite"
     canvas.focus()
     for key, step in (
@@ -145,23 +147,23 @@ def test_arrow_keys_move_the_cursor_and_a_screen_reader_hears_the_values(curve_p
 
 
 def test_the_canvas_says_in_words_what_it_shows(curve_page):
-    label = curve_page.get_by_role("img").get_attribute("aria-label")
+    label = curve_page.locator("canvas[role=img]").get_attribute("aria-label")
     assert "tree is at 0.875 at Training step 20; dense is at 0.625 at Training step 10" in label
     assert "seed 0" not in label
 
 
 def test_a_name_in_the_legend_switches_its_curve_off_and_on(curve_page):
     button = curve_page.get_by_role("button", name="tree")
-    before = near(pixels(curve_page), colors("tree")["light"])
+    before = painted(curve_page, colors("tree")["light"])
     button.focus()
     curve_page.keyboard.press("Enter")
     curve_page.wait_for_selector("[aria-pressed=false]")
     curve_page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').includes('against')")
-    assert near(pixels(curve_page), colors("tree")["light"]) < before / 20
+    assert painted(curve_page, colors("tree")["light"]) < before / 20
     assert curve_page.evaluate("document.activeElement.textContent").startswith("tree")
     curve_page.keyboard.press("Enter")
     curve_page.wait_for_selector("[aria-pressed=false]", state="detached")
-    assert near(pixels(curve_page), colors("tree")["light"]) == before
+    assert painted(curve_page, colors("tree")["light"]) == before
 
 
 def test_new_points_are_drawn_and_acknowledged(curve_page):
@@ -176,7 +178,7 @@ def test_new_points_are_drawn_and_acknowledged(curve_page):
 def test_gaps_constants_and_single_points_are_drawn_without_an_error(curve_page):
     show(curve_page, [Curve("gap", [0, 1, 2, 3], [0.2, np.nan, np.nan, 0.4]), Curve("flat", [0, 3], [0.3, 0.3], 1)])
     show(curve_page, [Curve("one point", [7], [0.5])])
-    assert near(pixels(curve_page), colors("tree")["light"]) > 10
+    assert painted(curve_page, colors("tree")["light"]) > 10
     huge = Labels(x="step", y="loss")
     show(curve_page, [Curve("huge", [0, 1e6], [1e-9, 3e9])], labels=huge)
     show(curve_page, [Curve("nothing but gaps", [0, 1], [np.nan, np.nan])], labels=huge)
@@ -201,16 +203,16 @@ def test_the_canvas_follows_the_width_of_the_page(curve_page):
         "document.querySelector('canvas').width === document.querySelector('canvas').clientWidth"
     )
     assert curve_page.evaluate("document.querySelector('canvas').clientWidth") < 500
-    assert near(pixels(curve_page), colors("tree")["light"]) > 100
+    assert painted(curve_page, colors("tree")["light"]) > 100
     assert curve_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_colours_follow_the_theme(curve_page):
     dark = colors("tree")["dark"]
-    assert near(pixels(curve_page), dark) < 100
+    assert painted(curve_page, dark) < 100
     curve_page.emulate_media(color_scheme="dark")
     curve_page.wait_for_selector(".labkit-curve-root[data-dark=true]")
-    assert near(pixels(curve_page), dark) > 300
+    assert painted(curve_page, dark) > 300
     clean(curve_page)
 
 
@@ -228,6 +230,51 @@ def test_nothing_is_acknowledged_while_nothing_can_be_seen(curve_page):
     assert curve_page.evaluate("labkitModel.get('acked')") == 1
     curve_page.evaluate("document.getElementById('here').style.display = ''")
     acknowledged(curve_page, 2)
+
+
+PANEL_PAGE = """
+import panel as pn
+from labkit.widgets.live_curve import Curve, Labels
+from labkit.widgets.panel_live_curve import PanelLiveCurve
+
+curve = PanelLiveCurve(Labels("In Panel", x="Training step"))
+curve.show([Curve("tree", [0, 1], [0.25, 0.5])])
+
+def grow():
+    if not curve.busy and curve.seq < 6:
+        curve.show([Curve("tree", [0, 1], [0.25, curve.acked])], status=f"{curve.acked} acknowledged")
+
+pn.state.add_periodic_callback(grow, period=50)
+curve.servable()
+"""
+
+
+@pytest.fixture
+def panel_address(tmp_path):
+    """The address of a Panel server with one page that shows growing curves."""
+    (tmp_path / "growing.py").write_text(PANEL_PAGE, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "panel", "serve", str(tmp_path / "growing.py"), "--port", str(port)]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            while "running at" not in (tmp_path / "log").read_text():
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/growing"
+        finally:
+            server.terminate()
+
+
+def test_panel_draws_the_same_curves_and_hears_the_acknowledgement(page, panel_address):
+    page.goto(panel_address)
+    page.get_by_text("5 acknowledged").wait_for()
+    page.locator("canvas.labkit-curve-canvas").focus()
+    page.keyboard.press("End")
+    readout(page).wait_for()
+    assert "tree: 5" in readout(page).inner_text()
+    clean(page)
 
 
 # A plotly figure
@@ -249,7 +296,7 @@ def figure_page(page, tmp_path: Path, figure: go.Figure, **more) -> None:
 def test_a_figure_is_drawn_with_its_alt_text_and_its_slider(page, tmp_path):
     figure = tree(**example())
     figure_page(page, tmp_path, figure)
-    shown = page.get_by_role("img")
+    shown = page.locator(".labkit-figure[role=img]")
     assert shown.get_attribute("aria-label") == figure.layout.meta["alt"]
     assert page.locator(".labkit-figure .main-svg").first.is_visible()
     first = page.locator(".barlayer").first.inner_html()
@@ -290,7 +337,7 @@ def test_a_new_figure_takes_the_place_of_the_old_one(page, tmp_path):
     acknowledged(page, 2)
     assert page.locator(".bars .point").count() == 2
     assert page.locator(".labkit-figure").count() == 1
-    assert page.get_by_role("img").get_attribute("aria-label") == "Two bars"
+    assert page.locator(".labkit-figure[role=img]").get_attribute("aria-label") == "Two bars"
     clean(page)
 
 
@@ -310,8 +357,16 @@ def test_a_figure_fits_the_width_of_the_page(page, tmp_path):
     clean(page)
 
 
+def test_no_button_sends_a_figure_away(page, tmp_path):
+    figure_page(page, tmp_path, go.Figure(go.Bar(y=[1])))
+    titles = [one.get_attribute("data-title") or "" for one in page.locator(".modebar-btn").all()]
+    assert titles
+    assert not [title for title in titles if "Share" in title or "loud" in title]
+
+
 def test_a_broken_figure_is_an_error_in_the_console_and_the_next_one_is_drawn(page, tmp_path):
     figure_page(page, tmp_path, go.Figure(go.Bar(y=[1])), spec=b'{"data": [{"type": "bar", "y": [1]}], "layout": 3}')
+    assert "could not be drawn" in page.errors[0]
     page.evaluate(
         """(text) => {
             labkitModel.set("spec", new DataView(new TextEncoder().encode(text).buffer));

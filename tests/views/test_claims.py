@@ -58,9 +58,16 @@ def test_the_table_is_well_formed_and_has_headers():
     assert page.tags.count("tr") == 1 + len(example(0)["rows"])
 
 
-def test_estimate_interval_and_threshold_stand_beside_what_was_measured():
-    cell = Cells(claims([ROW])).texts[len(COLUMNS) + 2]
-    assert cell == "0.520.520 [0.480 to 0.560], threshold 1"
+def test_what_was_measured_is_said_once_and_numbers_stand_in_where_no_words_are():
+    assert Cells(claims([ROW])).texts[len(COLUMNS) + 2] == "0.52"
+    silent = {**ROW, "measured": ""}
+    assert Cells(claims([silent])).texts[len(COLUMNS) + 2] == "0.520 [0.480 to 0.560], threshold 1"
+
+
+def test_repeats_that_are_not_seeds_say_what_they_are():
+    seeds, timings = ROW, {**ROW, "over": "timings"}
+    assert Cells(claims([seeds])).texts[len(COLUMNS) + 3] == str(ROW["seeds"])
+    assert Cells(claims([timings])).texts[len(COLUMNS) + 3] == f"{ROW['seeds']} timings"
 
 
 def test_text_of_a_claim_is_never_markup():

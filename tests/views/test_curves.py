@@ -52,6 +52,16 @@ def test_one_seed_has_no_band_and_says_so():
     assert "1 seed" in alt_text(figure)
 
 
+def test_the_axis_holds_the_bands_but_is_not_squashed_by_them():
+    data = recording(np.array([[0.0, 0.5, 1.0], [0.0, 0.5, 1.0], [0.0, 0.5, 0.9]]))
+    low, high = curves(data).layout.yaxis.range
+    band = values_of(next(trace.y for trace in curves(data).data if trace.name == "upper"))
+    assert low < 0
+    assert band.max() < high
+    few = recording(np.array([[0.0, 1.0], [0.1, 0.0]]))
+    assert curves(few).layout.yaxis.range[1] < 1.7, "two seeds have an interval of several times the spread"
+
+
 def test_hover_names_the_seed():
     figure = curves(spread(0.2, 0.8))
     names = [trace.name for trace in figure.data]

@@ -86,7 +86,7 @@ def test_widths_in_any_order_are_drawn_in_theirs():
 
 
 def test_a_baseline_that_is_not_there_is_refused_with_the_arms():
-    with pytest.raises(LabError, match="no arm 'dense' to compare with; the arms are a and b"):
+    with pytest.raises(LabError, match="no arm 'dense' to compare with; it has a and b"):
         latency(timed(a=1e-6 * WIDTHS, b=2e-6 * WIDTHS))
     assert latency(timed(a=1e-6 * WIDTHS, b=2e-6 * WIDTHS), baseline=None).data
 

@@ -55,6 +55,14 @@ def test_latency_without_a_dense_arm_compares_nothing():
     assert same(show.show(data), latency.latency(data, baseline=None))
 
 
+def test_timings_are_compared_along_whatever_their_third_axis_is():
+    data = latency.example(0)["data"]
+    figure = show.show(data.rename(arm="timed"))
+    assert same(figure, latency.latency(data))
+    with pytest.raises(LabError, match="no picture"):
+        show.show(data.drop_vars("batch").expand_dims(batch=[1, 2]).isel(arm=[0, 1]).transpose())
+
+
 def test_unknown_axes_are_refused_with_what_would_work():
     data = xr.DataArray(np.ones((2, 2, 2, 2)), dims=("arm", "seed", "layer", "choice"))
     with pytest.raises(LabError) as caught:
