@@ -586,17 +586,17 @@ def test_tracked_runs_are_listed_compared_and_exported(store, small_run):
     lines = [trace for trace in page.pane.object.data if trace.showlegend]
     assert len(lines) == 2
     assert "test accuracy hard" in page.differ.object
-    values = pd.read_csv(io.StringIO(page.values_csv().getvalue()))
+    values = pd.read_csv(io.StringIO(page.values_csv()))
     assert set(values.run_id) == set(page.ids)
     curve = page.shelf.history(page.ids[0], "test_accuracy_hard")
     mine = values[(values.run_id == page.ids[0]) & (values.metric == "test_accuracy_hard")]
     np.testing.assert_allclose(mine.value, curve.values)
-    assert len(pd.read_csv(io.StringIO(page.table_csv().getvalue()))) == 2
+    assert len(pd.read_csv(io.StringIO(page.table_csv()))) == 2
 
 
 def test_the_exported_page_needs_no_network(store):
     page = runs.RunsPage(layout.Session({"uri": store}))
-    text = page.page_html().getvalue()
+    text = page.page_html()
     assert 'src="http' not in text
     assert "Compared runs" in text
 

@@ -460,6 +460,26 @@ def test_an_unknown_study_or_scale_is_refused_at_once():
         RunItHere("fast_feedforward", "huge")
 
 
+def test_a_study_is_run_at_the_scale_that_is_chosen(monkeypatch):
+    sizes, work = [], Work()
+    work.go.set()
+    monkeypatch.setattr(run_it_here, "found", lambda study, scale: sizes.append(scale) or work)
+    shown = RunItHere("fast_feedforward", "lesson", check=False)
+    assert [value for _, value in shown.scale.options] == ["smoke", "lesson"]
+    shown.scale.value = "smoke"
+    assert "smoke" in shown.message.value
+    shown.start()
+    assert shown.wait(10)
+    assert sizes == ["smoke"]
+    assert not shown.scale.disabled
+    assert control(Work()).scale not in control(Work()).children[0].children, "a function has no scales to choose from"
+
+
+def test_a_study_says_how_much_it_trains_before_it_does():
+    shown = RunItHere("fast_feedforward", "smoke")
+    assert "2 seeds, 30 training steps each" in shown.message.value
+
+
 def test_a_status_says_how_far_it_is_and_how_long_it_takes():
     assert (
         told("running", 0.25, "tree, seed 0, step 5 of 20", 10)

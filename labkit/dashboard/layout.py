@@ -92,7 +92,7 @@ def page(
     title: Callable[[Session], str],
     here: str,
     build: Callable[[Session], Iterable[Any]],
-    session: Session | None = None,
+    session: Session,
 ):
     """A whole page: header, navigation, and what `build` returns, or a sentence where it raises."""
     contents = session.guarded(build)(session)

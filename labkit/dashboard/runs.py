@@ -1,6 +1,5 @@
 """The Runs page: choose runs, lay their curves over each other, see what differs, take the numbers away."""
 
-import io
 from typing import Any
 
 import pandas as pd
@@ -8,6 +7,7 @@ import panel as pn
 
 from labkit.dashboard.background import in_background
 from labkit.dashboard.compare import METRIC, PARAMETER, Shelf, differences, recorded, tracked
+from labkit.dashboard.download import File, downloads
 from labkit.dashboard.gallery import figure_pane
 from labkit.dashboard.layout import Session, card, grid, heading, html
 from labkit.views.curves import curves
@@ -62,18 +62,11 @@ class RunsPage:
         self.metric = pn.widgets.Select(label="Quantity", options=[], **wide)
         self.lines = pn.widgets.Select(label="One line for", options=[EACH, MEAN], **wide)
         self.pane, self.differ = figure_pane(420), html("", margin=(12, 0, 0, 0))
-        download = {"color": "default", "margin": (0, 10, 0, 0), "embed": False, "auto": True}
-        self.exports = pn.Row(
-            pn.widgets.FileDownload(
-                callback=self.values_csv, filename="runs.csv", label="Every value (CSV)", **download
-            ),
-            pn.widgets.FileDownload(
-                callback=self.table_csv, filename="runs-table.csv", label="Table (CSV)", **download
-            ),
-            pn.widgets.FileDownload(
-                callback=self.page_html, filename="runs.html", label="Curves and table (HTML)", **download
-            ),
-            margin=(16, 0, 0, 0),
+        self.exports = downloads(
+            session,
+            File("Every value (CSV)", "runs.csv", "text/csv", self.values_csv),
+            File("Table (CSV)", "runs-table.csv", "text/csv", self.table_csv),
+            File("Curves and table (HTML)", "runs.html", "text/html", self.page_html),
         )
         self.compared = card(
             grid(self.metric, self.lines, columns="repeat(auto-fit, minmax(220px, 420px))", margin=(0, 0, 10, 0)),
@@ -151,19 +144,19 @@ class RunsPage:
             values, across="step", compare="arm", over="seed", dark=self.session.dark if dark is None else dark
         )
 
-    def values_csv(self) -> io.StringIO:
+    def values_csv(self) -> str:
         """Every value of the ticked runs."""
-        return io.StringIO(self.shelf.points(self.ids).to_csv(index=False))
+        return self.shelf.points(self.ids).to_csv(index=False)
 
-    def table_csv(self) -> io.StringIO:
+    def table_csv(self) -> str:
         """The rows of the ticked runs with all settings and last values."""
-        return io.StringIO(self.shelf.table[self.shelf.table.run_id.isin(self.ids)].to_csv(index=False))
+        return self.shelf.table[self.shelf.table.run_id.isin(self.ids)].to_csv(index=False)
 
-    def page_html(self) -> io.StringIO:
+    def page_html(self) -> str:
         """A page with the curves and the table that needs nothing but a browser."""
         picture = self.figure(dark=False).to_html(full_html=False, include_plotlyjs=True)
         style = "body{font:15px sans-serif;max-width:1100px;margin:24px auto} th,td{padding:6px 12px;text-align:left}"
-        return io.StringIO(
+        return (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title><style>{style}</style>'
             f"<h1>Compared runs</h1>{picture}{differences(self.shelf, self.ids)}</html>"
         )

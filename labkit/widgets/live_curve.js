@@ -25,28 +25,37 @@ function render({ model, el }) {
   const note = make("div", "note", root);
   const context = canvas.getContext("2d");
   const hidden = new Set();
-  let state = read(model), stops = [], frame = null, cursor = null, box = null, shown = "";
+  let state = read(model), stops = [], arrived = false, frame = null, cursor = null, box = null, shown = "";
 
   const color = (line) => (root.dataset.dark === "true" ? line.dark : line.light);
   const visible = () => state.series.filter((line) => line.count && !hidden.has(line.name));
   const named = () => visible().filter((line) => !line.faint);
 
+  // One message sets several values, each with its own event; they are drawn together, at once.
   function arrive() {
-    state = read(model);
-    stops = [...new Set(named().flatMap((line) => Array.from(line.xs)))].sort((a, b) => a - b);
-    later();
+    if (arrived) return;
+    arrived = true;
+    queueMicrotask(() => {
+      arrived = false;
+      state = read(model);
+      stops = [...new Set(named().flatMap((line) => Array.from(line.xs)))].sort((a, b) => a - b);
+      show();
+    });
   }
 
   function later() {
-    frame ??= requestAnimationFrame(() => {
-      frame = null;
-      if (!plot.clientWidth) return; // in a hidden tab nothing is drawn nor acknowledged
-      draw();
-      if (model.get("acked") !== model.get("seq")) {
-        model.set("acked", model.get("seq"));
-        model.save_changes();
-      }
-    });
+    frame ??= requestAnimationFrame(show);
+  }
+
+  function show() {
+    cancelAnimationFrame(frame);
+    frame = null;
+    if (!plot.clientWidth || document.hidden) return; // what nobody can see is neither drawn nor acknowledged
+    draw();
+    if (model.get("acked") !== model.get("seq")) {
+      model.set("acked", model.get("seq"));
+      model.save_changes();
+    }
   }
 
   function draw() {
@@ -267,6 +276,7 @@ function render({ model, el }) {
   observer.observe(plot);
   const sharper = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
   sharper.addEventListener("change", later);
+  document.addEventListener("visibilitychange", later);
   const forget = watchTheme(later);
   arrive();
   return () => {
@@ -274,6 +284,7 @@ function render({ model, el }) {
     cancelAnimationFrame(frame);
     observer.disconnect();
     sharper.removeEventListener("change", later);
+    document.removeEventListener("visibilitychange", later);
     forget();
   };
 }

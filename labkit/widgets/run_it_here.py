@@ -11,7 +11,7 @@ from dataclasses import replace
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import HTML, Button, HBox, Layout, VBox
+from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox
 
 from labkit.widgets.live_curve import Labels, LiveCurve, arms
 from labkit.widgets.words import claims_table, duration, message, sentence
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 PERIOD = 0.1
 GOING = ("waiting", "running", "stopping")
+SCALES = {
+    "smoke": "smoke: a first look, in seconds",
+    "lesson": "lesson: the whole study, small",
+    "paper": "paper: as near to it as one GPU gets",
+}
 LABELS = Labels(
     x="Training step",
     y="Test accuracy (fraction)",
@@ -49,16 +54,27 @@ class RunItHere(VBox):
         work = found(study, scale) if check else study
         self.name = name or (study if isinstance(study, str) else getattr(study, "name", "")) or "run it here"
         self.state, self.live, self.result = "ready", None, None
-        self._work, self._scale, self._done = work, scale, []
+        self._work, self._done = work, []
         self._stop, self._lock, self._thread = Event(), Lock(), None
         self.run_button = Button(description="▶ Run it here", button_style="primary", layout=Layout(width="auto"))
         self.stop_button = Button(description="■ Stop", disabled=True, layout=Layout(width="auto"))
+        self.scale = Dropdown(
+            options=[(SCALES.get(one, one), one) for one in scales(work, scale)],
+            value=scale,
+            description="How much",
+            style={"description_width": "initial"},
+            layout=Layout(width="auto", max_width="100%"),
+        )
         self.curve = LiveCurve(LABELS)
         self.message = HTML(message(expected(work, scale)))
         self.claims = HTML()
         self.run_button.on_click(lambda _button: self.start())
         self.stop_button.on_click(lambda _button: self.stop())
-        buttons = HBox([self.run_button, self.stop_button])
+        self.scale.observe(
+            lambda _change: setattr(self.message, "value", message(expected(work, self.scale.value))), "value"
+        )
+        choice = [self.scale] if len(self.scale.options) > 1 else []
+        buttons = HBox([*choice, self.run_button, self.stop_button], layout=Layout(flex_flow="row wrap"))
         super().__init__([buttons, self.message, self.curve, self.claims])
         self.curve.layout.display = "none"
         before = _shown.get(self.name)
@@ -108,14 +124,14 @@ class RunItHere(VBox):
         self.stop()
         if _shown.get(self.name) is self:
             del _shown[self.name]
-        for part in (self.run_button, self.stop_button, self.message, self.curve, self.claims):
+        for part in (self.scale, self.run_button, self.stop_button, self.message, self.curve, self.claims):
             part.close()
         super().close()
 
     def _go(self, stop: Event) -> None:
         began, ended = time.monotonic(), ""
         try:
-            self.run_button.disabled, self.stop_button.disabled = True, False
+            self.run_button.disabled, self.stop_button.disabled, self.scale.disabled = True, False, True
             self.claims.value, self.message.value = "", message("Preparing.")
             self.curve.layout.display = None
             self._turn(stop)
@@ -130,7 +146,7 @@ class RunItHere(VBox):
         except Exception as error:
             self._end("failed", sentence(error), "error")
         finally:
-            self.run_button.disabled, self.stop_button.disabled = False, True
+            self.run_button.disabled, self.stop_button.disabled, self.scale.disabled = False, True, False
 
     def _turn(self, stop: Event) -> None:
         """Wait until no other control trains."""
@@ -144,13 +160,14 @@ class RunItHere(VBox):
         """Run it and paint it until it ends; how it ended."""
         from labkit.workbench.live import Live
 
-        work = found(self._work, self._scale)
-        steps = work.at(self._scale).steps if hasattr(work, "at") else None
+        scale = self.scale.value
+        work = found(self._work, scale)
+        steps = work.at(scale).steps if hasattr(work, "at") else None
         self.curve.labels = replace(LABELS, across=(0, steps))
         with self._lock:
             if stop.is_set():
                 raise _Withdrawn
-            self.live = live = Live(work, self._scale)
+            self.live = live = Live(work, scale)
             self.state = "running"
         self.message.value = message(MEANWHILE)
         live.start()
@@ -227,10 +244,18 @@ def found(study: Any, scale: str) -> Any:
     return study
 
 
+def scales(work: Any, scale: str) -> list[str]:
+    """The scales to choose from: those of the study, those that every study has, or only this one."""
+    known = list(work.scales) if hasattr(work, "scales") else ["smoke", "lesson"] if isinstance(work, str) else []
+    return known if scale in known else [*known, scale]
+
+
 def expected(work: Any, scale: str) -> str:
     """What will be trained, as a sentence."""
+    if isinstance(work, str):
+        return f"Ready to train {work} on this machine (scale “{scale}”)."
     if not hasattr(work, "at"):
-        return f"Ready to train on this machine, at scale “{scale}”."
+        return "Ready to train on this machine."
     size = work.at(scale)
     steps = f"{size.steps:,} training steps each"
     return f"Ready to train {len(work.arms)} arms on {size.seeds} seeds, {steps} (scale “{scale}”)."

@@ -44,9 +44,7 @@ class StudyView(VBox):
         self.run_here.on_done(self._finished)
         self.pictures: dict[str, Picture] = {}
         self._quiet = False
-        self.below = HTML(
-            prose("<h3 style='margin:16px 0 0; font: inherit; font-size: 18px; font-weight: 600'>Run it here</h3>")
-        )
+        self.below = HTML(prose(rerun(self.runs.get(RECORDED))))
         super().__init__()
         self.showing.observe(lambda _change: self._open(), "value")
         self.view.observe(lambda _change: self._turn(), "value")
@@ -162,6 +160,15 @@ def heading(run: Run) -> str:
     soft = "color: var(--jp-content-font-color2, inherit); margin: 2px 0 8px"
     told = f"<h2 style='margin:4px 0; font: inherit; font-size: 24px; font-weight: 600'>{escape(title)}</h2>{of}"
     return prose(f"{told}<p style='{soft}'>{escape(' · '.join(parts))}</p>")
+
+
+def rerun(recorded: Run | None) -> str:
+    """The head of the part that runs the study, with the time that the recorded run took, as HTML."""
+    head = "<h3 style='margin:16px 0 0; font: inherit; font-size: 18px; font-weight: 600'>Run it here</h3>"
+    took = recorded.provenance.get("duration_s") if recorded is not None else None
+    if recorded is None or took is None:
+        return head
+    return f"{head}The recorded run, scale “{escape(recorded.scale)}”, took {duration(float(took))}."
 
 
 def known(name: str) -> bool:

@@ -1,0 +1,75 @@
+"""The README tells the truth: its links lead somewhere, its example runs, its tree is the tree."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def links(text: str) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("#")]
+
+
+def test_links_and_pictures_lead_somewhere():
+    assert links(TEXT)
+    assert [link for link in links(TEXT) if not link.startswith("https://") and not (ROOT / link).exists()] == []
+
+
+def test_a_dead_link_would_be_found():
+    assert links("[gone](nowhere.md)") == ["nowhere.md"]
+    assert not (ROOT / "nowhere.md").exists()
+
+
+def test_the_pictures_are_pictures():
+    for picture in re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", TEXT):
+        assert (ROOT / picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_example_runs_on_a_model_that_is_not_ours():
+    code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+    block = nn.Sequential()
+    block.add_module("up", nn.Linear(4, 8))
+    block.add_module("act", nn.ReLU())
+    model = nn.Sequential()
+    blocks = nn.Sequential()
+    blocks.add_module("0", block)
+    model.add_module("blocks", blocks)
+    space = {"model": model, "x": torch.randn(2, 4)}
+    exec(code, space)
+    assert space["trace"]["blocks.0.act"].shape == (2, 8)
+
+
+def test_every_command_is_one_that_the_script_knows():
+    known = set(re.search(r"COMMANDS = \(([^)]*)\)", (ROOT / "lab").read_text())[1].replace('"', "").split(", "))
+    named = set(re.findall(r"\./lab ([a-z]+)", TEXT))
+    assert named <= known
+
+
+def test_the_tree_has_a_line_for_every_folder():
+    tree = TEXT.split("## The tree")[1].split("##")[0]
+    shown = set(re.findall(r"^ {2}([a-z_]+)/", tree, re.M))
+    folders = {path.parent.name for path in (ROOT / "labkit").glob("*/__init__.py")}
+    assert shown == folders
+    top = set(re.findall(r"^([a-z]+)/", tree, re.M))
+    assert top == {"labkit", "notebooks", "assets", "tests"}
+
+
+def test_no_secret_of_a_machine_is_in_the_tracked_text():
+    import subprocess
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = [ROOT / name for name in listed.stdout.splitlines()] or [ROOT / "README.md"]
+    found = []
+    for path in names:
+        if (
+            path.suffix in {".py", ".md", ".toml", ".txt", ".json", ".ipynb", ".js", ".css", ".cff", ""}
+            and path.is_file()
+        ):
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            if re.search(r"/root/|/home/\w+/|/opt/(wheels|pypi)|/work/(main|shared)", text):
+                found.append(str(path))
+    assert [path for path in found if not path.endswith("test_readme.py")] == []
