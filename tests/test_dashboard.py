@@ -594,6 +594,12 @@ def test_tracked_runs_are_listed_compared_and_exported(store, small_run):
     assert len(pd.read_csv(io.StringIO(page.table_csv()))) == 2
 
 
+def test_one_run_of_each_arm_is_ticked_at_first(store):
+    page = runs.RunsPage(layout.Session({"uri": store}))
+    arms = list(page.shelf.table.set_index("run_id").loc[page.ids, "params.arm"])
+    assert len(arms) == len(set(arms)) == min(runs.TICKED, page.shelf.table["params.arm"].nunique())
+
+
 def test_the_exported_page_needs_no_network(store):
     page = runs.RunsPage(layout.Session({"uri": store}))
     text = page.page_html()

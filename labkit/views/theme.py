@@ -132,7 +132,7 @@ def template(dark: bool) -> go.layout.Template:
                 "maxheight": 600,
             },
             "modebar": {
-                "remove": ["select2d", "lasso2d", "autoscale2d"],
+                "remove": ["select2d", "lasso2d", "autoscale2d", "sendChartToCloud"],
                 "bgcolor": "rgba(0, 0, 0, 0)",
                 "color": colors.muted,
                 "activecolor": colors.ink,
