@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from labkit.dashboard.gallery import Album
 from labkit.dashboard.inside import Tree, activation, by_class, choices, layers, recorded, side_by_side, tree_of
 from labkit.dashboard.layout import Session, card, grid, html
-from labkit.dashboard.pictures import Picture
 from labkit.dashboard.subject import Subject
 from labkit.parts.gate import Routing
 from labkit.parts.tree import Branching
@@ -22,6 +21,7 @@ from labkit.views.heatmap import heatmap
 from labkit.views.images import sides
 from labkit.views.tree import tree
 from labkit.views.usage import usage
+from labkit.widgets.study_pictures import Picture
 
 ANY = "any class"
 MANY = 40

@@ -99,9 +99,10 @@ def build(session: Session) -> list[Any]:
     """The contents of the page of the paper in the address, `?id=P120`."""
     row = paper(session.arguments.get("id", ""))
     crumbs = f'<a href="./papers">Papers</a> / <a href="./papers?chapter={row.chapter}">{CHAPTERS[row.chapter]}</a>'
-    side = [part for part in (facts(row), places(row), related(row)) if part is not None]
+    side = [part for part in (facts(row), places(row)) if part is not None]
+    near = related(row)
     columns = grid(
-        _column(*text(row)),
+        _column(*text(row), *([near] if near else [])),
         _column(*side),
         columns="minmax(0, 1fr) minmax(260px, 340px)",
         narrow="minmax(0, 1fr)",

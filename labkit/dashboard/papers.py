@@ -150,7 +150,7 @@ def entry(row: Paper) -> str:
     where = " · ".join((CHAPTERS[row.chapter], FAMILIES[row.family], KINDS[row.kind]))
     verdicts = Counter(row.verdicts)
     chips = chip(row.stage) + "".join(
-        chip(code, f"{count} {VERDICTS[code].lower()}") for code, count in verdicts.items()
+        chip(code, f"{count} {VERDICTS[code].lower()}") for code in VERDICTS if (count := verdicts[code])
     )
     says = row.why_none if row.stage == "not built" else row.claim or row.mechanism
     return (

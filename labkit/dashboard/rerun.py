@@ -20,8 +20,8 @@ PERIOD_MS = 200
 """How often a running study is looked at; ten times a second is the most that a browser keeps up with."""
 GOING = ("running", "stopping")
 SCALES = {
-    "smoke": "Smoke: seconds, a first look",
-    "lesson": "Lesson: about a minute",
+    "smoke": "Smoke: very short, to see it run",
+    "lesson": "Lesson: enough for verdicts",
     "paper": "Paper: as near to the paper as it gets",
 }
 

@@ -22,6 +22,7 @@ EMPTY = {
     RECORDED: "<p>No recorded runs lie in <code>assets/runs</code>. <code>./lab study NAME --save</code> makes one.</p>",
 }
 EACH, MEAN = "each run", "runs that differ in the seed only, as mean and band"
+TICKED = 6
 COLUMNS = {"name": "Run", "started": "Started", "status": "Status", "params.scale": "Scale"}
 
 
@@ -53,7 +54,7 @@ class RunsPage:
             theme="simple",
             layout="fit_columns",
             row_height=38,
-            widths={"name": 340},
+            widths={"name": "36%", "started": 116},
             min_width=0,
             configuration={"columnDefaults": {"headerWordWrap": True, "headerSort": True}},
             visible=False,
@@ -109,14 +110,14 @@ class RunsPage:
         in_background(self.session, lambda: recorded() if place == RECORDED else tracked(uri or None), self.show, done)
 
     def show(self, shelf: Shelf) -> None:
-        """Fill the table, and tick the newest runs so that there is something to see."""
+        """Fill the table, and tick some runs so that there is something to see."""
         self.shelf = shelf
         if not len(shelf.table):
             self.message.object = f'<div class="message">{EMPTY[self.place.value]}</div>'
             return
         self.message.object = f'<p class="soft">{len(shelf.table)} runs. Tick those that you want to compare.</p>'
         self.table.param.update(value=shown(shelf), selection=[], titles=titles(shelf), visible=True)
-        self.table.selection = list(range(min(4, len(shelf.table))))
+        self.table.selection = first_choice(shelf)
 
     def chosen(self) -> None:
         """Other runs were ticked."""
@@ -167,6 +168,15 @@ class RunsPage:
             self.place, self.uri, self.load, columns="minmax(0, 300px) minmax(0, 1fr) auto", narrow="minmax(0, 1fr)"
         )
         return [card(top, title="Where from"), card(self.message, self.table, title="Runs"), self.compared]
+
+
+def first_choice(shelf: Shelf) -> list[int]:
+    """Rows to tick at first: of the newest study one run of each arm, else the newest runs; six at most."""
+    table = shelf.table
+    if {"params.study", "params.arm"} <= set(table):
+        newest = table[table["params.study"] == table["params.study"].iloc[0]]
+        table = newest.drop_duplicates("params.arm")
+    return [int(place) for place in table.index[:TICKED]]
 
 
 def shown(shelf: Shelf) -> pd.DataFrame:

@@ -8,11 +8,11 @@ import panel as pn
 from labkit.catalogue.papers import paper
 from labkit.dashboard.gallery import gallery
 from labkit.dashboard.layout import Session, card, heading, html
-from labkit.dashboard.pictures import pictures
 from labkit.dashboard.provenance import provenance
 from labkit.dashboard.rerun import Rerun
 from labkit.errors import LabError
 from labkit.views.claims import claims
+from labkit.widgets.study_pictures import pictures
 from labkit.workbench.find import study, study_names
 from labkit.workbench.run import Run, open_run, recorded_runs
 from labkit.workbench.study import Study
@@ -39,10 +39,8 @@ class StudyPage:
         if run is None:
             self.result[:] = [card(html(NOT_RECORDED), title="What came out")]
             return
-        verdicts = [claim["verdict"] for claim in run.claims]
-        shown = verdicts.count("shown")
-        origin = "Your run, a moment ago" if fresh else "The recorded run"
-        hint = f"{origin}: {shown} of {len(verdicts)} claims shown. A verdict is decided by its rule, never typed in."
+        origin = "Your run, a moment ago." if fresh else "The recorded run."
+        hint = f"{origin} A verdict is decided by its rule, never typed in."
         facts = html(provenance(run.scale, run.provenance), margin=(14, 0, 0, 0))
         self.result[:] = [
             card(html(claims(run.claims)), facts, title="What the paper says, and what came out", hint=hint),

@@ -1,7 +1,8 @@
 """Which pictures a study's measurements give: chosen by what was measured, each drawn only when it is looked at."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -22,11 +23,13 @@ class Picture:
     """(choices by label, dark) -> figure."""
     choices: Mapping[str, list[str]] = field(default_factory=dict)
     """Label -> values, the first of them to begin with."""
+    controls: Sequence[Any] = ()
+    """Widgets of the page's own that belong to the picture."""
 
 
 def pictures(data: xr.Dataset) -> list[Picture]:
     """The pictures that these measurements allow, in the order in which they are read."""
-    found = [_curves(data), _tree(data), _usage(data), _hardening(data), _latency(data)]
+    found = [_curves(data), _tree(data), _usage(data), _visits(data), _hardening(data), _latency(data)]
     return [picture for picture in found if picture is not None]
 
 
@@ -89,6 +92,25 @@ def _usage(data: xr.Dataset) -> Picture | None:
 
     says = "Which classes end in which leaf. A leaf that has specialised has one strong cell and pale ones beside it."
     return Picture("Leaf usage by class", says, draw, _choices(shares))
+
+
+def _visits(data: xr.Dataset) -> Picture | None:
+    if "visits_by_class" not in data:
+        return None
+    shares = data["visits_by_class"]
+
+    def draw(chosen: Chosen, dark: bool) -> go.Figure:
+        from labkit.views.heatmap import heatmap
+
+        one = _one(shares, chosen).dropna("neuron", how="all")
+        rate = (one / one.sum("neuron")).transpose("class", "neuron")
+        return heatmap(rate.assign_attrs(long_name="share of a class's visits", units="fraction"), dark=dark)
+
+    says = (
+        "Which neurons each kind of character visits: the first levels of the first tree, root on the left. A row is one "
+        "kind; where all rows look alike, the questions do not tell the kinds apart."
+    )
+    return Picture("Visits by class", says, draw, _choices(shares))
 
 
 def _hardening(data: xr.Dataset) -> Picture | None:

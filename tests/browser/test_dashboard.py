@@ -146,7 +146,7 @@ def test_every_picture_of_a_study_is_drawn_when_its_button_is_pressed(page, serv
     visit(page, f"{server}/study?name=fast_feedforward")
     title = page.locator(".js-plotly-plot .gtitle").first
     title.wait_for(timeout=30_000)
-    for name in ("Tree", "Leaves by class", "Soft and hard", "Speed"):
+    for name in ("Tree", "Leaf usage by class", "Hardening gap", "Latency"):
         before = title.text_content()
         page.get_by_role("button", name=name, exact=True).press("Enter")
         expect(title).not_to_have_text(before, timeout=20_000)
