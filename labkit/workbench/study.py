@@ -197,17 +197,15 @@ def _provenance(size: Scale, started: datetime, seconds: float) -> dict[str, Any
 
 
 def _commit() -> str:
-    """The commit that the code is at, with a + where files differ from it."""
+    """The commit that the code is at, with a + where files of the package or its data differ from it."""
+    root = Path(__file__).parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
+
     try:
-        folder = Path(__file__).parent
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-        return run.stdout.strip() or "unknown"
+        commit = git("rev-parse", "--short=10", "HEAD")
+        return (commit + "+" * bool(git("status", "--porcelain", "labkit", "assets/data"))) or "unknown"
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
 
