@@ -16,7 +16,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
-    "types": ["pyright"],
+    "types": ["pyright", "--pythonpath", sys.executable],
     "tests": ["pytest"],
 }
 SURROUNDINGS = {

@@ -103,7 +103,7 @@ def by_class(trace: Trace, layer: str, labels: Tensor, classes: tuple[str, ...])
     return xr.DataArray(
         (mixture.float().T @ hot / len(labels)).numpy(),
         dims=("choice", "class"),
-        coords={"class": list(classes)},
+        coords={"choice": np.arange(mixture.shape[1]), "class": list(classes)},
         name="leaf_by_class",
         attrs={"long_name": "share of all inputs", "units": "fraction"},
     )

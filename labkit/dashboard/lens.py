@@ -39,7 +39,8 @@ class Lens:
         self.output = recorded(model, x)[""]
         self.rows = subject.rows()
         labels = {f"{name or 'the whole model'}: {words}": name for name, words in self.layers.items()}
-        first = next((name for name in self.layers if name in self.hard), "")
+        gates = [name for name in self.layers if name in self.hard]
+        first = next((name for name in gates if isinstance(self.first(name), Routing)), next(iter(gates), ""))
         settings = {"sizing_mode": "stretch_width", "margin": (0, 0, 12, 0)}
         known = [name for name in subject.classes if subject.labels is not None and subject.rows(name)]
         self.of = pn.widgets.Select(label="Class", options=[ANY, *known], visible=bool(known), **settings)
@@ -105,7 +106,9 @@ class Lens:
         return self.hard.calls(name)[0] if name in self.hard else None
 
     def draw_activation(self, _chosen: dict, dark: bool) -> Any:
-        return heatmap(activation(self.subject.model, self.subject.x[[self.row]], self.layer.value), dark=dark)
+        values = activation(self.subject.model, self.subject.x[[self.row]], self.layer.value)
+        drawn = heatmap(values, dark=dark)
+        return drawn.update_layout(height=min(drawn.layout.height, 230 + 60 * len(values)))
 
     def draw_many(self, _chosen: dict, dark: bool) -> Any:
         rows = spread(self.subject)
@@ -113,7 +116,12 @@ class Lens:
         return heatmap(side_by_side(self.subject.model, self.subject.x[rows], self.layer.value, names), dark=dark)
 
     def draw_usage(self, _chosen: dict, dark: bool) -> Any:
-        return usage(by_class(self.hard, self.layer.value, self.subject.labels, self.subject.classes), dark=dark)
+        shares = by_class(self.hard, self.layer.value, self.subject.labels, self.subject.classes)
+        if self.tree is not None:
+            return usage(shares, dark=dark)
+        within = (100 * shares / shares.sum("choice")).transpose("class", "choice")
+        within["choice"].attrs["long_name"] = "choice"
+        return heatmap(within.assign_attrs(long_name="where each class goes", units="% of the class"), dark=dark)
 
     def draw_tree(self, _chosen: dict, dark: bool) -> Any:
         return tree(self.tree.entropy, self.tree.load, dark=dark)
@@ -151,7 +159,7 @@ class Lens:
 SAYS = {
     "This input": "What the layer returns for the chosen input. Long rows of numbers are folded; channels are tiles.",
     "Many inputs": "One row an input, grouped by class: columns that differ between classes tell them apart.",
-    "Choices by class": "Which classes the layer sends where, as shares of all inputs.",
+    "Choices by class": "Where the layer sends the inputs of each class.",
     "Tree": "Discs are decisions, from decided to a coin toss; bars are the share of inputs in each leaf. Click a disc.",
     "Node by node": "Inputs that go left and right at this node. What do the inputs on one side have in common?",
 }

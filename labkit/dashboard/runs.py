@@ -23,6 +23,7 @@ EMPTY = {
 }
 EACH, MEAN = "each run", "runs that differ in the seed only, as mean and band"
 TICKED = 6
+ALWAYS = ("name", "started")
 COLUMNS = {"name": "Run", "started": "Started", "status": "Status", "params.scale": "Scale"}
 
 
@@ -180,11 +181,10 @@ def first_choice(shelf: Shelf) -> list[int]:
 
 
 def shown(shelf: Shelf) -> pd.DataFrame:
-    """The columns that people read: name, start, status, scale, and the two most telling results."""
+    """The columns that people read: name, start, two results, and status and scale where they are not all the same."""
     table = shelf.table
-    names = [name for name in COLUMNS if name in table] + [
-        METRIC + name for name in shelf.metrics(list(table.run_id))[:2]
-    ]
+    telling = [name for name in COLUMNS if name in table and (name in ALWAYS or table[name].nunique() > 1)]
+    names = telling + [METRIC + name for name in shelf.metrics(list(table.run_id))[:2]]
     found = table[names].copy()
     if "started" in found:
         found["started"] = pd.to_datetime(found["started"]).dt.strftime("%-d %b %H:%M")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 
+import torch
 from torch import nn
 
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
@@ -38,6 +39,7 @@ LAYERS = {
 @cache
 def _trained(kind: str, dataset: str, steps: int = 400) -> tuple[nn.Module, Classification]:
     task = Classification(dataset)
+    torch.manual_seed(0)
     model = OnlyLayer(task, LAYERS[kind])
     fit(
         model,
