@@ -81,6 +81,8 @@ def parser() -> Parser:
         server = command(name, do, says)
         server.add_argument("--port", type=int, default=port, help=f"a taken one gives the next (default: {port})")
         server.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+        if name == "dashboard":
+            server.add_argument("--model", metavar="FILE.py:FUNCTION", help="a model of your own to look inside")
 
     study = command("study", run_study, "Run a study and print what it found; without a name, list the studies.")
     study.add_argument("name", nargs="?", help="the study's name, such as fast_feedforward")
@@ -105,7 +107,7 @@ def run_lab(chosen: Any) -> None:
 
 
 def run_dashboard(chosen: Any) -> None:
-    dashboard(chosen.port, not chosen.no_browser)
+    dashboard(chosen.port, not chosen.no_browser, chosen.model)
 
 
 def run_study(chosen: Any) -> int | None:

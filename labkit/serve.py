@@ -50,13 +50,16 @@ def jupyter_options(port: int, token: str, open_browser: bool) -> list[str]:
     ]
 
 
-def dashboard(port: int = DASHBOARD_PORT, open_browser: bool = True) -> None:
-    """Run the dashboard until Ctrl-C. Raises: LabError when no port is free."""
+def dashboard(port: int = DASHBOARD_PORT, open_browser: bool = True, model: str | None = None) -> None:
+    """Run the dashboard until Ctrl-C; `model`, as "file.py:function", is offered on the page Look inside.
+
+    Raises: LabError when no port is free.
+    """
     from labkit.dashboard.app import serve
 
     port, opens = free_port(port), open_browser and has_screen()
     say_how_to_reach(port, opens)
-    serve(port, opens, HOST)
+    serve(port, opens, HOST, model=model)
 
 
 def free_port(wanted: int) -> int:
