@@ -19,6 +19,7 @@ from labkit.serve import DASHBOARD_PORT, NOTEBOOK_PORT, dashboard, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "tests" / "benchmarks"
+JOBS = min(4, os.cpu_count() or 1)
 SCALES = ("smoke", "lesson", "paper")
 
 
@@ -89,7 +90,9 @@ def parser() -> Parser:
     study.add_argument("--scale", choices=SCALES, default="lesson", help="how much is run (default: lesson)")
     study.add_argument("--save", action="store_true", help="keep it as the recorded run, in assets/runs")
     study.add_argument("--seeds", type=int, metavar="N", help="runs of each arm, instead of the scale's own number")
-    study.add_argument("--jobs", type=int, default=1, metavar="N", help="how many to train at once (default: 1)")
+    study.add_argument(
+        "--jobs", type=int, default=JOBS, metavar="N", help=f"how many to train at once (default: {JOBS})"
+    )
 
     new = command("new", run_new, "Start a new mechanism, its study and its notebook from templates.")
     new.add_argument("place", metavar="KIND.SHELF.NAME", help="such as layers.routing.my_gate")

@@ -1,7 +1,6 @@
 """The pictures themselves, drawn by a browser: no text is cut off, and no two texts lie on each other."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from labkit.views.usage import example as usage_example
 from labkit.views.usage import usage
 
 pytestmark = pytest.mark.browser
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 FAULTS = """() => {
   const frame = document.querySelector('.main-svg').getBoundingClientRect();
   const texts = [...document.querySelectorAll('.main-svg text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()])
@@ -41,19 +39,13 @@ FAULTS = """() => {
 
 
 @pytest.fixture(scope="module")
-def page():
-    from playwright.sync_api import sync_playwright
-
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    library = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    with sync_playwright() as playwright:
-        if not browser and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium on this machine")
-        with playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS) as chromium:
-            page = chromium.new_page()
-            page.set_content('<body style="margin:0"><div id="plot"></div></body>')
-            page.add_script_tag(content=library.read_text())
-            yield page
+def drawing(browser):
+    """A page with plotly and an empty place."""
+    opened = browser.new_page()
+    opened.set_content('<body style="margin:0"><div id="plot"></div></body>')
+    opened.add_script_tag(content=(Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text())
+    yield opened
+    opened.close()
 
 
 def many_arms():
@@ -92,9 +84,9 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_no_text_is_cut_off_or_on_top_of_another(page, name):
+def test_no_text_is_cut_off_or_on_top_of_another(drawing, name):
     figure = PICTURES[name]()
     for width in (900, 600):
-        page.set_viewport_size({"width": width, "height": int(figure.layout.height)})
-        page.evaluate("([data]) => Plotly.newPlot('plot', data)", [json.loads(figure.to_json())])
-        assert page.evaluate(FAULTS) == [], f"at {width} pixels"
+        drawing.set_viewport_size({"width": width, "height": int(figure.layout.height)})
+        drawing.evaluate("([data]) => Plotly.newPlot('plot', data)", [json.loads(figure.to_json())])
+        assert drawing.evaluate(FAULTS) == [], f"at {width} pixels"
