@@ -26,7 +26,7 @@ house = pathlib.Path(__file__).resolve().parents[2]
 def note(word):
     with (house / "calls").open("a") as calls:
         calls.write(word + "\\n")
-if "-c" in sys.argv:
+if sys.argv[1] == "-c":
     print("3.11.7 3 11")
 elif "pip" in sys.argv:
     note("pip " + sys.argv[-1])

@@ -1,5 +1,6 @@
 """The Runs page: choose runs, lay their curves over each other, see what differs, take the numbers away."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from labkit.dashboard.download import File, downloads
 from labkit.dashboard.gallery import figure_pane
 from labkit.dashboard.layout import Session, card, grid, heading, html
 from labkit.views.curves import curves
-from labkit.workbench.tracking import default_uri
+from labkit.workbench.tracking import begun, default_uri
 
 TRACKED, RECORDED = "Tracked runs (an MLflow store)", "Recorded runs that come with the lab"
 EMPTY = {
@@ -37,7 +38,7 @@ class RunsPage:
         self.place = pn.widgets.Select(
             label="Which runs",
             options=places,
-            value=RECORDED if session.arguments.get("from") == "recorded" else TRACKED,
+            value=_first(session.arguments),
             **wide,
         )
         self.uri = pn.widgets.TextInput(
@@ -191,6 +192,12 @@ def shown(shelf: Shelf) -> pd.DataFrame:
     if "status" in found:
         found["status"] = found["status"].str.capitalize()
     return found.round(4)
+
+
+def _first(arguments: Mapping[str, str]) -> str:
+    """What the page opens with: what its address says, else the tracked runs if there are any, else the recorded ones."""
+    asked = arguments.get("from") == "tracked" or "uri" in arguments
+    return TRACKED if asked or (begun() and arguments.get("from") != "recorded") else RECORDED
 
 
 def titles(shelf: Shelf) -> dict[str, str]:

@@ -30,6 +30,11 @@ def default_uri() -> str:
     return f"sqlite:///{folder / 'runs.db'}"
 
 
+def begun() -> bool:
+    """Whether anything was ever logged to the store that is used when none is named."""
+    return Path(default_uri().removeprefix("sqlite:///")).exists()
+
+
 @cache
 def _client(uri: str) -> Any:
     try:
