@@ -15,7 +15,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
     """A table whose cells wrap so that no line is wider than the terminal; on a narrow one, a block for each row."""
     width = width or shutil.get_terminal_size().columns
     widths = _widths([list(head), *map(list, rows)], width)
-    if min(widths) < min(LEAST, *(max(map(len, column)) for column in zip(head, *rows))):
+    wanted = [max(map(len, column)) for column in zip(head, *rows)]
+    if any(has < min(LEAST, wants) for has, wants in zip(widths, wanted)):
         return "\n\n".join(_block(head, row, width) for row in rows)
     lines = [_wrapped(head, widths), "  ".join("-" * space for space in widths)]
     return "\n".join([*lines, *(_wrapped(row, widths) + "\n" * (len(rows) > 1) for row in rows)]).rstrip()

@@ -167,7 +167,7 @@ def _axes(
             "range": list(bounds),
         },
         xaxis2={
-            "title": {"text": "Decision margin |score|: at 0 a coin toss, far from it sure"},
+            "title": {"text": f"Decision margin |score|: at 0 a coin toss, far from it sure{_note(margin)}"},
             "anchor": "y2",
             "rangemode": "tozero",
             "showgrid": False,
@@ -176,6 +176,12 @@ def _axes(
         legend={"yref": "paper", "y": 1, "yanchor": "bottom", "traceorder": "normal", "font": {"size": SMALL}},
         margin={"b": 20 + DEPTH * scrubbed},
     )
+
+
+def _note(margin: xr.DataArray) -> str:
+    """What the measurement says of its bins, such as what the last one holds: the attribute `note` of the axis."""
+    note = margin["bin"].attrs.get("note") if "bin" in margin.coords else None
+    return f"; {escaped(str(note))}" if note else ""
 
 
 def _told(soft: Line, hard: Line, steps: np.ndarray, margin: xr.DataArray, last: np.ndarray) -> list[str]:

@@ -17,6 +17,7 @@ from labkit.recording.observe import observe
 
 EDGES = np.linspace(0, 10, 41)
 """Bin edges of |score|; what lies above the last one is counted in the last bin."""
+NOTE = f"the last bar holds all above {EDGES[-2]:g}"
 
 
 def decision_margin(model: nn.Module, batch: tuple[Tensor, ...]) -> xr.DataArray:
@@ -34,7 +35,7 @@ def decision_margin(model: nn.Module, batch: tuple[Tensor, ...]) -> xr.DataArray
     return xr.DataArray(
         np.asarray(rows, dtype=np.float32),
         dims=("layer", "bin"),
-        coords={"layer": list(trace), "bin": (EDGES[1:] + EDGES[:-1]) / 2},
+        coords={"layer": list(trace), "bin": ("bin", (EDGES[1:] + EDGES[:-1]) / 2, {"note": NOTE})},
         name="margin",
         attrs={"long_name": "share of decisions", "units": "fraction"},
     )
