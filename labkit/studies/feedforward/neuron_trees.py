@@ -101,7 +101,7 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "Choosing 12 of 4095 is better than having only 12.",
+        "Choosing 12 of 4095 is better than having only 12 (our control).",
         Rule(
             "Masked-character accuracy of 12 of 4095 minus that of dense 12, paired by seed, is above 0.",
             better(f"dense {DEPTH}"),
