@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+FONTS = ("fonts-dejavu-core", "fonts-liberation")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
@@ -74,7 +75,7 @@ def find_browser() -> str:
         return found
     if (apt := shutil.which("apt-get")) and (rights := root_rights()) is not None:
         print("Installing a browser for the tests: Debian's chromium.", file=sys.stderr, flush=True)
-        for step in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+        for step in (["update"], ["install", "--yes", "--no-install-recommends", "chromium", *FONTS]):
             subprocess.run([*rights, apt, *step], stdin=subprocess.DEVNULL, capture_output=True)
         if found := browser_on_path():
             return found
