@@ -6,8 +6,10 @@ Without a URI the store is an SQLite file at $LABKIT_HOME/runs.db, by default .l
 import logging
 import math
 import os
+import sqlite3
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,15 @@ def default_uri() -> str:
 
 
 def begun() -> bool:
-    """Whether anything was ever logged to the store that is used when none is named."""
-    return Path(default_uri().removeprefix("sqlite:///")).exists()
+    """Whether anything was ever logged to the store that is used when none is named. Makes no store."""
+    path = Path(default_uri().removeprefix("sqlite:///"))
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path)) as store:
+            return store.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
+    except sqlite3.Error:  # not a store, or one of another age: opening it will say what is wrong
+        return True
 
 
 @cache

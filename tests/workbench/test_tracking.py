@@ -51,3 +51,14 @@ def test_an_empty_store_is_an_empty_table(tmp_path):
     table = tracking.runs(f"sqlite:///{tmp_path / 'new.db'}")
     assert len(table) == 0
     assert {"run_id", "name", "started"} <= set(table.columns)
+
+
+def test_a_store_has_begun_when_it_holds_a_run(uri, logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
+    assert not tracking.begun()
+    assert not (tmp_path / "runs.db").exists()
+    tracking.runs()
+    assert (tmp_path / "runs.db").exists()
+    assert not tracking.begun()
+    monkeypatch.setattr(tracking, "default_uri", lambda: uri)
+    assert tracking.begun()
