@@ -46,6 +46,7 @@ def begun() -> bool:
 
 @cache
 def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine; read when it is imported
     try:
         import mlflow
     except ImportError as error:

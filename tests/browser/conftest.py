@@ -4,6 +4,7 @@ A `page` collects what went wrong: `page.errors` (errors in the console and unca
 (requests to any machine but this one). Nothing is tried twice.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -36,10 +37,11 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium from the PATH, else the one that Playwright brought."""
+    """The browser that `./lab test` found (LABKIT_BROWSER), else Chromium from the PATH, else Playwright's own."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    given = os.environ.get("LABKIT_BROWSER")
+    found = next(filter(None, map(shutil.which, NAMES)), None) if given is None else given or None
     with sync_playwright() as play:
         launched = play.chromium.launch(executable_path=found, headless=True, args=FLAGS)
         yield launched
