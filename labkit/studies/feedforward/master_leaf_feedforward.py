@@ -5,7 +5,9 @@ plain tree with leaves as wide as leaf and master together is a control: it uses
 """
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import nn
 
 from labkit.analysis.routing.choice_by_class import choice_by_class
 from labkit.analysis.routing.choice_load import choice_load
@@ -86,6 +88,15 @@ def steadier(data: xr.Dataset) -> np.ndarray:
 def _distances(data: xr.Dataset, arm: str, depth: int) -> np.ndarray:
     accuracy = last(data, "test_accuracy", f"{arm} {depth}")
     return np.abs(accuracy - np.median(accuracy))
+
+
+def learnt_blend(model: nn.Module, task) -> xr.DataArray | None:
+    """The trained k: the tree's share in the answer, the rest is the master leaf's. None without a master leaf."""
+    blend = getattr(model.slot, "blend", None)
+    if blend is None:
+        return None
+    attrs = {"long_name": "share of the tree in the blend, k", "units": "fraction"}
+    return xr.DataArray(torch.sigmoid(blend).item(), attrs=attrs)
 
 
 CLAIMS = [
@@ -178,6 +189,7 @@ study = Study(
         "node_entropy": on_test_data(node_entropy),
         "leaf_load": on_test_data(choice_load),
         "margin": on_test_data(decision_margin),
+        "blend": learnt_blend,
     },
     final={"leaf_by_class": on_test_data(choice_by_class)},
 )
