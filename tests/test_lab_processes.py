@@ -52,6 +52,11 @@ venv.create = make
 """
 
 
+def hears_ctrl_c() -> None:
+    """A job that a script puts into the background ignores Ctrl-C, and so would every process that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class House:
     """A small checkout with its own copy of the script."""
 
@@ -69,7 +74,8 @@ class House:
     def start(self, *arguments: str) -> subprocess.Popen:
         call = [sys.executable, str(self.folder / "lab"), *arguments]
         surroundings = {**os.environ, "PYTHONPATH": str(self.folder)}
-        return subprocess.Popen(call, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(call, env=surroundings, preexec_fn=hears_ctrl_c, **pipes)
 
     def run(self, *arguments: str) -> SimpleNamespace:
         process = self.start(*arguments)
