@@ -29,7 +29,7 @@ def in_background(session: Session, work: Callable[[], Any], then: Callable[[Any
         result, failed = None, None
         try:
             result = work()
-        except Exception as error:
+        except Exception as error:  # handed to the page, which shows it: a thread would swallow it
             failed = error
         if document is None:
             finish(result, failed)

@@ -68,7 +68,7 @@ class Session(param.Parameterized):
         def act(*args: Any, **kwargs: Any) -> Any:
             try:
                 return action(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # one broken action is said in the page and leaves the page alive
                 self.fail(error)
                 return None
 

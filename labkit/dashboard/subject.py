@@ -103,7 +103,7 @@ def accepted(name: str, model: nn.Module, x: Tensor, picture: tuple[int, ...] = 
             with torch.no_grad():
                 model(form[:2])
             return form
-        except Exception as error:
+        except Exception as error:  # a model of anyone's refuses an input in its own way
             reasons[tuple(form.shape[1:])] = (str(error).strip().splitlines() or [type(error).__name__])[0]
     told = "; ".join(f"{shape}: {reason}" for shape, reason in reasons.items())
     raise LabError(f"{name} takes none of these inputs, {told}. Let the function return (model, inputs).")
@@ -131,7 +131,7 @@ def _make(place: str) -> Any:
         if hasattr(module, function):
             raise LabError(f"{place} failed: {error}.") from error
         raise LabError(f"{file} has no function {function}.") from error
-    except Exception as error:
+    except Exception as error:  # a file of anyone's fails in its own way
         raise LabError(f"{place} failed with {type(error).__name__}: {error}") from error
 
 

@@ -143,7 +143,7 @@ class RunItHere(VBox):
             self._finish(ended, time.monotonic() - began)
         except _Withdrawn:
             self._end("stopped", "Stopped before it began.")
-        except Exception as error:
+        except Exception as error:  # shown in the control: a thread would swallow it
             self._end("failed", sentence(error), "error")
         finally:
             self.run_button.disabled, self.stop_button.disabled, self.scale.disabled = False, True, False

