@@ -5,6 +5,7 @@ Every view ends in `styled(figure, ...)`. The series colours are Okabe and Ito's
 steps of perceived difference (OKLab); the low end is near the background, the high end far from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,8 +151,12 @@ def styled(
     subtitle: str = "",
     height: int = HEIGHT,
     above: int = 0,
+    axes: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """Give a figure the theme, its title and the sentence that a screen reader says instead of the picture.
+
+    `axes` says which axis of the data lies on which axis of the picture, {"x": "step", "y": "layer"}: there the cursor
+    that several pictures share is shown and moved.
 
     The title and the subtitle are wrapped so that they fit a figure of 600 pixels, and the margin above the plot
     grows with them; `above` adds room below them, for a legend on top.
@@ -165,6 +170,9 @@ def styled(
         place = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
         font = {"size": TITLE, "color": look(dark).ink, "weight": 600}
         figure.update_layout(title={"text": head, "subtitle": small, **place, "pad": {"l": 20, "t": 18}, "font": font})
+    if axes:
+        meta: Any = figure["layout"]["meta"]
+        figure.update_layout(meta={**(meta or {}), "axes": dict(axes)})
     return _described(figure, alt)
 
 

@@ -7,20 +7,10 @@ import numpy as np
 import plotly
 import pytest
 import xarray as xr
+from views_walk import draws_a_figure, view_modules, view_of
 
 from labkit.views.curves import curves
-from labkit.views.hardening import example as hardening_example
-from labkit.views.hardening import hardening
-from labkit.views.heatmap import example as heatmap_example
-from labkit.views.heatmap import heatmap
-from labkit.views.images import example as images_example
-from labkit.views.images import sides
-from labkit.views.latency import example as latency_example
-from labkit.views.latency import latency
-from labkit.views.tree import example as tree_example
 from labkit.views.tree import tree
-from labkit.views.usage import example as usage_example
-from labkit.views.usage import usage
 
 pytestmark = pytest.mark.browser
 FAULTS = """() => {
@@ -70,16 +60,21 @@ def deep_tree():
     return tree(xr.DataArray(entropy, dims=("step", "node")), xr.DataArray(load, dims=("step", "choice")))
 
 
+def of_example(module):
+    """A view of its own example; every second one in the dark version."""
+
+    def draw():
+        name = module.__name__.rsplit(".", 1)[-1]
+        return view_of(module)(**module.example(0), dark=len(name) % 2 == 1)
+
+    return draw
+
+
 PICTURES = {
     "curves of many arms": many_arms,
     "curves of few arms": few_arms,
-    "tree": lambda: tree(**tree_example(0)),
     "deep tree": deep_tree,
-    "hardening": lambda: hardening(**hardening_example(0), dark=True),
-    "usage": lambda: usage(**usage_example(0)),
-    "latency": lambda: latency(**latency_example(0)),
-    "images": lambda: sides(**images_example(0)),
-    "heat map": lambda: heatmap(**heatmap_example(0)),
+    **{name: of_example(module) for name, module in view_modules().items() if draws_a_figure(module)},
 }
 
 
