@@ -636,12 +636,12 @@ VIEWS = ("Curves", "Tree", "Leaf usage by class", "Hardening gap", "Latency")
 
 def test_a_study_shows_every_view_that_its_measurements_allow():
     shown, told = StudyView(made_run()), set()
-    assert tuple(shown.view.options) == VIEWS
+    assert tuple(shown.book.view.options) == VIEWS
     for name in VIEWS:
-        shown.view.value = name
-        assert shown.place.children == (shown.figure,)
-        assert len(shown.figure.spec) <= BUDGET
-        told.add(shown.figure.alt)
+        shown.book.view.value = name
+        assert shown.book.place.children == (shown.book.figure,)
+        assert len(shown.book.figure.spec) <= BUDGET
+        told.add(shown.book.figure.alt)
     assert len(told) == len(VIEWS)
     assert "" not in told
     assert "It rises by 0.0." in shown.claims.value
@@ -657,13 +657,13 @@ def test_a_view_offers_only_arms_that_have_what_it_draws():
 
 def test_another_choice_draws_another_picture_and_stays_for_the_next_view():
     shown = StudyView(made_run())
-    shown.view.value = "Tree"
-    before, seed = shown.figure.spec, next(box for box in shown.choices.children if box.description == "Seed")
+    shown.book.view.value = "Tree"
+    before, seed = shown.book.figure.spec, next(box for box in shown.book.choices.children if box.description == "Seed")
     seed.value = "1"
-    assert shown.figure.seq == 3
+    assert shown.book.figure.seq == 3
     assert len(before) > 0
-    shown.view.value = "Leaf usage by class"
-    assert next(box.value for box in shown.choices.children if box.description == "Seed") == "1"
+    shown.book.view.value = "Leaf usage by class"
+    assert next(box.value for box in shown.book.choices.children if box.description == "Seed") == "1"
 
 
 def test_a_missing_run_is_a_sentence_and_the_study_can_still_be_run(tmp_path, monkeypatch):
@@ -671,7 +671,7 @@ def test_a_missing_run_is_a_sentence_and_the_study_can_still_be_run(tmp_path, mo
     shown = StudyView("fast_feedforward")
     assert "No run of &#x27;fast_feedforward&#x27; is recorded" in shown.message.value
     assert shown.run_here in shown.children
-    assert shown.figure is None
+    assert shown.book.figure is None
     assert StudyView("nonsense").run_here not in StudyView("nonsense").children
 
 

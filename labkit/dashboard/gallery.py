@@ -5,7 +5,7 @@ from typing import Any
 import panel as pn
 
 from labkit.dashboard.layout import Session, grid, html
-from labkit.widgets.study_pictures import Picture
+from labkit.widgets.picture import Picture
 
 SETTINGS = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 

@@ -21,7 +21,7 @@ from labkit.views.heatmap import heatmap
 from labkit.views.images import sides
 from labkit.views.tree import tree
 from labkit.views.usage import usage
-from labkit.widgets.study_pictures import Picture
+from labkit.widgets.picture import Picture
 
 ANY = "any class"
 MANY = 40

@@ -42,6 +42,11 @@ def library() -> PlotlyOnce:
     return _library
 
 
+def seen_dark() -> bool:
+    """Whether the notebook was dark when a figure last looked."""
+    return _seen_dark
+
+
 class LiteFigure(anywidget.AnyWidget):
     """Shows a figure of `labkit.views`, or any plotly figure, and hears clicks.
 

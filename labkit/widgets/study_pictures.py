@@ -1,30 +1,13 @@
 """Which pictures a study's measurements give: chosen by what was measured, each drawn only when it is looked at."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import plotly.graph_objects as go
 import xarray as xr
+
+from labkit.widgets.picture import Chosen, Picture
 
 ARM, SEED, LAYER, QUANTITY, MODE, BATCH = "Arm", "Seed", "Layer", "Quantity", "Evaluated", "Inputs at once"
 AXES = {"arm": ARM, "seed": SEED, "layer": LAYER}
 CURVE = {"arm", "seed", "step", "mode"}
-Chosen = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One view of a run: its name, a sentence for newcomers, what can be chosen, and how it is drawn."""
-
-    name: str
-    says: str
-    draw: Callable[[Chosen, bool], go.Figure]
-    """(choices by label, dark) -> figure."""
-    choices: Mapping[str, list[str]] = field(default_factory=dict)
-    """Label -> values, the first of them to begin with."""
-    controls: Sequence[Any] = ()
-    """Widgets of the page's own that belong to the picture."""
 
 
 def pictures(data: xr.Dataset) -> list[Picture]:

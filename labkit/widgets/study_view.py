@@ -4,13 +4,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from ipywidgets import HTML, Dropdown, HBox, Layout, VBox
+from ipywidgets import HTML, VBox
 
 from labkit.errors import LabError
-from labkit.widgets.lite_figure import LiteFigure
+from labkit.widgets.picture_book import PictureBook, dropdown
 from labkit.widgets.run_it_here import RunItHere
-from labkit.widgets.study_pictures import Picture, pictures
+from labkit.widgets.study_pictures import pictures
 from labkit.widgets.words import claims_table, duration, message, prose, sentence
 from labkit.workbench.run import Run, open_run
 
@@ -33,21 +32,14 @@ class StudyView(VBox):
             self.message.value = message(sentence(error), "error")
         self.can_run = bool(self.runs) or known(Path(run).stem)
         name = self.runs[RECORDED].study if self.runs else Path(run).stem
-        self.head, self.claims, self.says = HTML(), HTML(), HTML()
+        self.head, self.claims = HTML(), HTML()
         self.showing = dropdown("Showing", list(self.runs))
-        self.view = dropdown("View", [])
-        self.choices = HBox([], layout=row())
-        self.controls = HBox([self.view, self.choices], layout=row())
-        self.figure: LiteFigure | None = None
-        self.place = VBox([])
+        self.book = PictureBook()
         self.run_here = RunItHere(name, scale, name=f"StudyView {name}", check=False)
         self.run_here.on_done(self._finished)
-        self.pictures: dict[str, Picture] = {}
-        self._quiet = False
         self.below = HTML(prose(rerun(self.runs.get(RECORDED))))
         super().__init__()
         self.showing.observe(lambda _change: self._open(), "value")
-        self.view.observe(lambda _change: self._turn(), "value")
         self._open()
         self._arrange()
 
@@ -57,7 +49,7 @@ class StudyView(VBox):
         return self.runs.get(self.showing.value or "")
 
     def _arrange(self) -> None:
-        shown = [self.head, self.claims, self.controls, self.says, self.place] if self.runs else []
+        shown = [self.head, self.claims, self.book] if self.runs else []
         again = [self.below, self.run_here] if self.can_run else []
         several = [self.showing] if len(self.runs) > 1 else []
         self.children = [self.message, *several, *shown, *again]
@@ -67,53 +59,7 @@ class StudyView(VBox):
         if self.run is None:
             return
         self.head.value, self.claims.value = heading(self.run), claims_table(self.run.claims)
-        self.pictures = {picture.name: picture for picture in pictures(self.run.data)}
-        names = list(self.pictures)
-        wanted = self.view.value if self.view.value in names else next(iter(names), None)
-        self._quiet = True
-        self.view.options = names
-        self.view.value = wanted
-        self._quiet = False
-        self._turn()
-
-    def _turn(self) -> None:
-        """Show the chosen view; choices that it shares with the last one stay as they are."""
-        picture = self.pictures.get(self.view.value or "")
-        if picture is None or self._quiet:
-            return
-        self.says.value = message(picture.says)
-        boxes, before = [], self._chosen()
-        for label, values in picture.choices.items():
-            box = dropdown(label, values)
-            if before.get(label) in values:
-                box.value = before[label]
-            box.observe(lambda _change: self._draw(), "value")
-            if len(values) < 2:
-                box.layout.display = "none"
-            boxes.append(box)
-        for box in self.choices.children:
-            box.close()
-        self.choices.children = boxes
-        self._draw()
-
-    def _chosen(self) -> dict[str, str]:
-        return {box.description: box.value for box in self.choices.children}
-
-    def _draw(self) -> None:
-        picture = self.pictures[self.view.value]
-        chosen = self._chosen()
-
-        def draw(dark: bool) -> go.Figure:
-            return picture.draw(chosen, dark)
-
-        try:
-            if self.figure is None:
-                self.figure = LiteFigure(draw)
-            else:
-                self.figure.replace(draw)
-            self.place.children = [self.figure]
-        except LabError as error:
-            self.place.children = [HTML(message(sentence(error), "error"))]
+        self.book.fill({"Pictures": pictures(self.run.data)})
 
     def _finished(self, run: Any) -> None:
         """A run made here has ended: show it."""
@@ -125,20 +71,6 @@ class StudyView(VBox):
             self.showing.options = options
             self.showing.value = HERE
         self._arrange()
-
-
-def row() -> Layout:
-    """Side by side, and below each other where there is no room."""
-    return Layout(flex_flow="row wrap", grid_gap="0 18px")
-
-
-def dropdown(label: str, values: list[str]) -> Dropdown:
-    """A choice with its whole label and as wide as its longest entry."""
-    layout = Layout(width="auto", max_width="460px")
-    first = values[0] if values else None
-    return Dropdown(
-        options=values, value=first, description=label, style={"description_width": "initial"}, layout=layout
-    )
 
 
 def heading(run: Run) -> str:
