@@ -1,119 +1,162 @@
 """Look inside a running model: `with record(model, Routing) as trace: model(x)`. Works on anyone's `nn.Module`.
 
-Nothing is added to the model: forward hooks see what modules return, keep what was asked for, and are removed on
-leaving. Ask by type (every output of type `Routing`, wherever it is), by module class, by name pattern, or both.
+Nothing is added to the model: hooks see what modules are given and return, keep what was asked for, and are removed on
+leaving. Ask by type (`Activations`, `Attention`, `Routing`, `Branching`, wherever they arise), by module class, by name
+pattern, or by several of these.
 """
 
-import fnmatch
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from labkit.errors import LabError
+from labkit.parts.gate import Routing
+from labkit.recording.asking import Asked, NothingRecorded, asked
+from labkit.recording.block import Block, listen, units_last
+from labkit.recording.kinds import Activations, Attention
+from labkit.recording.materials import projection
+from labkit.recording.recomputing import in_backward
+from labkit.recording.router_blocks import chosen_of
+from labkit.recording.routers import best_of, routing_of
+from labkit.recording.seeing import AttentionEars, Listening, Picks
+from labkit.recording.trace import Keeper, Trace, mapped
 
-
-class NothingRecorded(LabError):
-    """A recording ended without having seen anything of the wanted kind."""
-
-
-class Trace(Mapping[str, Any]):
-    """What a recording saw, by module name: the value, or a list where the module ran more than once."""
-
-    def __init__(self) -> None:
-        self._calls: dict[str, list[Any]] = {}
-
-    def calls(self, name: str) -> list[Any]:
-        """Every value that this module returned, in order."""
-        if name not in self._calls:
-            raise KeyError(f"nothing was recorded of {name!r}; recorded: {', '.join(self._calls) or 'nothing'}.")
-        return self._calls[name]
-
-    def __getitem__(self, name: str) -> Any:
-        calls = self.calls(name)
-        return calls[0] if len(calls) == 1 else calls
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._calls)
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    def every(self, kind: type) -> list[Any]:
-        """All recorded values of this type, in the order in which the modules first ran."""
-        return [value for calls in self._calls.values() for value in calls if isinstance(value, kind)]
-
-    def __repr__(self) -> str:
-        return f"Trace({', '.join(f'{name}: {len(calls)}' for name, calls in self._calls.items())})"
-
-    def _add(self, name: str, value: Any) -> None:
-        self._calls.setdefault(name, []).append(value)
+__all__ = ["NothingRecorded", "Trace", "record"]
 
 
 @contextmanager
 def record(
-    model: nn.Module, what: type | tuple[type, ...] | str | None = None, names: str = "*", *, attached: bool = False
+    model: nn.Module,
+    what: type | tuple[type, ...] | str | None = None,
+    names: str = "*",
+    *,
+    attached: bool = False,
+    gradients: bool = False,
 ) -> Iterator[Trace]:
-    """Keep what modules return while the block runs.
+    """Keep what happens inside a model while the block runs.
 
-    `what` is a type of output (`Routing`, `Branching`), a class of module (`nn.ReLU`, whose outputs are kept), a tuple
-    of these, or None for the output of every module that `names` matches. `names` is a pattern on module names as in
-    `model.named_modules()`: "blocks.*.mlp". A string as `what` is taken as the pattern.
+    `what` is a type (`Activations`, `Attention`, `Routing`, `Branching`), a class of module (`nn.ReLU`, whose outputs
+    are kept), a tuple of these, or None for the output of every module that `names` matches. `names` is a pattern on
+    names as in `model.named_modules()`: "blocks.*.mlp"; of typed values, a module's name also stands for what is in it.
+    A string as `what` is taken as the pattern. `anatomy(model)` lists what can be found.
 
-    Values are detached from the graph unless `attached`, which losses on a recording need.
+    Values are copies, detached from the graph, in the type in which the model computes (under `torch.autocast` in the
+    lower one). With `attached` they are the model's own tensors, for losses on a recording. With `gradients`,
+    `trace.gradients` holds what backward() inside the block brings to each value. A module that runs several times
+    keeps each call; what a checkpoint computes again is no call.
 
-    Raises: NothingRecorded on leaving, with the reason, when nothing of that kind was seen.
+    While the block runs, compiled models run without their compiler and nn.TransformerEncoder without its fused path,
+    since neither calls hooks: numbers may differ from theirs in the last digits. Names are the model's own, without
+    "module." of DistributedDataParallel or "_orig_mod." of torch.compile.
+
+    Raises: LabError for a wrong question; NothingRecorded, at once or on leaving, with the reason, when there is
+    nothing of that kind.
     """
-    if isinstance(what, str):
-        what, names = None, what
-    kinds = what if isinstance(what, tuple) else (what,) if what else ()
-    classes = tuple(kind for kind in kinds if issubclass(kind, nn.Module))
-    outputs = tuple(kind for kind in kinds if not issubclass(kind, nn.Module))
-    watched = [(name, module) for name, module in model.named_modules() if fnmatch.fnmatchcase(name, names)]
-    trace, ran = Trace(), []
-
-    def hook(name: str, module: nn.Module) -> Callable[..., None]:
-        def keep(_module: nn.Module, _inputs: tuple, output: Any) -> None:
-            ran.append(name)
-            if not kinds or isinstance(module, classes) or isinstance(output, outputs):
-                trace._add(name, output if attached else _detached(output))
-
-        return keep
-
-    handles = [module.register_forward_hook(hook(name, module)) for name, module in watched]
-    try:
+    question = asked(model, what, names)
+    trace = Trace()
+    keeper = Keeper(trace, attached=attached, gradients=gradients)
+    with ExitStack() as stack:
+        stack.callback(keeper.finish)
+        stack.enter_context(_by_its_parts())
+        for handle in _hooks(question, keeper, stack):
+            stack.callback(handle.remove)
         yield trace
-    finally:
-        for handle in handles:
-            handle.remove()
     if not len(trace):
-        raise NothingRecorded(_why(model, kinds, names, watched, ran))
+        raise NothingRecorded(_why(question, keeper.heard))
+    keeper.complain()
 
 
-def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_detached(part) for part in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(_detached(part) for part in value)
-    if isinstance(value, dict):
-        return {key: _detached(part) for key, part in value.items()}
-    return value
+@contextmanager
+def _by_its_parts() -> Iterator[None]:
+    """Within this block models call their modules: no compiled code, no fused encoder."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    compiler = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with compiler:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _why(model: nn.Module, kinds: tuple, names: str, watched: list, ran: list) -> str:
-    wanted = " or ".join(kind.__name__ for kind in kinds) or "anything"
-    if not watched:
-        known = ", ".join(name for name, _ in list(model.named_modules())[1:6])
-        return f"No module's name matches {names!r}; this model has for instance: {known or 'no named modules'}."
-    compiled = isinstance(model, torch._dynamo.eval_frame.OptimizedModule) or getattr(
-        model, "_compiled_call_impl", None
+def _hooks(question: Asked, keeper: Keeper, stack: ExitStack) -> list[Any]:
+    listeners, handles = [], []
+    if question.attentions is not None:
+        attention = AttentionEars(question.modules, question.attentions, question.wanted, keeper)
+        handles += attention.handles()
+        listeners.append(attention.hear)
+    picks = Picks(question.routers, _routing_keeper(keeper))
+    if any(_bare(block) for block in question.routers):
+        handles += picks.handles()
+        listeners.append(picks.hear)
+    if listeners:
+        stack.enter_context(Listening(listeners))
+    if not question.kinds or question.classes or question.outputs:
+        routers = {block.module: block for block in question.routers}
+        watched = question.watched | {block.name: block.module for block in question.routers}
+        for name, module in watched.items():
+            handles.append(module.register_forward_hook(_output_hook(name, module, question, keeper, picks, routers)))
+    handles += listen(question.spoken, _activations_keeper(keeper))
+    return handles
+
+
+def _output_hook(
+    name: str, module: nn.Module, question: Asked, keeper: Keeper, picks: Picks, routers: dict[nn.Module, Block]
+) -> Callable[..., None]:
+    parts = ((name, module),)
+    every = not question.kinds or isinstance(module, question.classes)
+    block, outputs = routers.get(module), question.outputs
+
+    def hook(_module: nn.Module, _inputs: tuple, output: Any) -> None:
+        if not in_backward():
+            keeper.heard.add(name)
+        if every or isinstance(output, outputs):
+            keeper.keep(name, output, parts=parts)
+        elif block is not None and not in_backward():
+            picks.scores(block, output)
+
+    return hook
+
+
+def _bare(block: Block) -> bool:
+    """Whether a router may return scores only, so that its holder must be seen to pick."""
+    return block.holder is not None and (
+        projection(block.module) is not None or chosen_of(block.module, block.holder) is None
     )
-    if compiled:
-        return "Nothing was recorded because the model was compiled before: record the original, then compile it."
-    if ran:
-        return f"Of {len(set(ran))} modules that ran and match {names!r}, none returned or was {wanted}."
-    return f"Nothing was recorded of {wanted}: the model did not run inside the block, or did not call its parts."
+
+
+def _activations_keeper(keeper: Keeper) -> Callable[[Block, Tensor], None]:
+    def keep(block: Block, value: Tensor) -> None:
+        keeper.keep(block.name, value, lambda tensor: Activations(units_last(tensor, block)), block.parts)
+
+    return keep
+
+
+def _routing_keeper(keeper: Keeper) -> Callable[[Block, Any, Tensor | None], None]:
+    def keep(block: Block, output: Any, picked: Tensor | None) -> None:
+        chosen = chosen_of(block.module, block.holder)
+        output = output if keeper.attached or keeper.gradients else mapped(output, torch.Tensor.detach)
+        if isinstance(output, Tensor) and picked is not None:
+            read = best_of(output, output.shape[-1], chosen, picked)
+        else:
+            read = routing_of(output, block.units or 0, chosen, block.module)
+        if read is not None:
+            routing, keeper.trace.notes[block.name] = read
+            keeper.keep(block.name, Routing(*routing), parts=block.parts)
+
+    return keep
+
+
+def _why(question: Asked, heard: set[str]) -> str:
+    if heard:
+        hidden = "; attention is seen where softmax, torch's fused function or nn.MultiheadAttention computes it"
+        return (
+            f"Of {len(heard)} modules that ran and match {question.names!r}, none returned or was {question.words}"
+            f"{hidden if Attention in question.kinds else ''}."
+        )
+    return (
+        f"Nothing was recorded of {question.words}: the model did not run inside the block, or did not call its parts."
+    )
