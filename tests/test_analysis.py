@@ -29,7 +29,7 @@ def test_answers_with_labelled_axes_units_and_a_name(case):
     assert isinstance(found, xr.DataArray)
     assert found.name
     assert {"long_name", "units"} <= set(found.attrs)
-    assert set(found.dims) == set(found.coords)
+    assert set(found.dims) <= set(found.coords)
 
 
 def test_leaves_model_mode_and_hooks_as_before(case):
@@ -47,6 +47,9 @@ def test_leaves_model_mode_and_hooks_as_before(case):
 
 def test_says_the_same_whatever_the_mode_and_twice(case):
     module, model, batch = case
+    exempt = module.example.exempt.get("says the same whatever the mode and twice")
+    if exempt:
+        pytest.skip(exempt)
     answers = [measure(module, model.train(training), batch) for training in (True, False, False)]
     assert answers[0].identical(answers[1])
     assert answers[1].identical(answers[2])

@@ -5,41 +5,43 @@
 Source: the leaf usage by class of "Fast Feedforward Networks" (P120).
 """
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from labkit.example import Example
-from labkit.parts.gate import Routing
 from labkit.parts.tree import TreeGate
-from labkit.recording.observe import observe
+from labkit.recording.routing_arrays import by_layer, labelled, routed
+from labkit.recording.routings import Routings, joined, label_table, token_labels
 
 
 def choice_by_class(model: nn.Module, batch: tuple[Tensor, Tensor]) -> xr.DataArray:
     """The share of all inputs that have a class and went to a choice, for every gate, in evaluation.
 
-    Shapes: batch (x, labels), one label for each routed row -> (layer, choice, class), sums to 1 in a layer.
-    Raises: NothingRecorded when the model has no gate.
+    Shapes: batch (x, labels), labels (inputs,) or (inputs, tokens) -> (layer, choice, class), sums to 1 in a layer.
+    Raises: NothingRecorded when the model has no gate; LabError when the labels do not fit the tokens.
     """
-    x, labels = batch
-    trace = observe(model, x, Routing)
-    classes = F.one_hot(labels.flatten()).float()
-    tables = {}
-    for name in trace:
-        calls = [call.mixture().flatten(0, -2).float() for call in trace.calls(name)]
-        tables[name] = sum(call.T @ classes for call in calls).numpy() / (len(calls) * len(classes))
-    widest = max(len(table) for table in tables.values())
-    values = np.full((len(tables), widest, classes.shape[1]), np.nan, dtype=np.float32)
-    for row, table in zip(values, tables.values()):
-        row[: len(table)] = table
-    return xr.DataArray(
-        values,
-        dims=("layer", "choice", "class"),
-        coords={"layer": list(tables), "choice": np.arange(widest), "class": np.arange(classes.shape[1])},
+    return by_class_of(routed(model, batch), labelled(batch), model)
+
+
+def by_class_of(routings: Routings, labels: Tensor, model: nn.Module | None = None) -> xr.DataArray:
+    """The same from routings that were recorded before. Labels below 0 are left out.
+
+    Shapes: labels, one for each input or for each token -> (layer, choice, class).
+    """
+    classes = int(labels.max()) + 1
+    rows = {}
+    for name, routing in joined(routings).items():
+        table = label_table(routing, token_labels(labels, routings, name), classes)
+        rows[name] = table / (token_labels(labels, routings, name) >= 0).sum().clamp_min(1)
+    return by_layer(
+        rows,
+        ("choice", "class"),
         name="leaf_by_class",
-        attrs={"long_name": "share of all inputs", "units": "fraction"},
+        says="share of all inputs",
+        units="fraction",
+        routings=routings,
+        model=model,
     )
 
 

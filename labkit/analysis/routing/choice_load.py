@@ -1,20 +1,18 @@
-"""How much of the data each choice gets: the load of experts, leaves or neurons.
+"""How much of the data each choice gets: the load of experts, leaves, slots or neurons.
 
     load_i = mean over inputs of the weight with which i was chosen
 
 Source: the leaf usage of "Fast Feedforward Networks" (P120).
 """
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
 from labkit.example import Example
-from labkit.parts.balance import shares
-from labkit.parts.gate import Routing
 from labkit.parts.tree import TreeGate
-from labkit.recording.observe import observe
+from labkit.recording.routing_arrays import by_layer, routed
+from labkit.recording.routings import Routings, joined, loads
 
 
 def choice_load(model: nn.Module, batch: tuple[Tensor, ...]) -> xr.DataArray:
@@ -23,18 +21,17 @@ def choice_load(model: nn.Module, batch: tuple[Tensor, ...]) -> xr.DataArray:
     Shapes: batch (x, ...) -> (layer, choice), sums to 1 over choice; NaN where a layer has fewer choices.
     Raises: NothingRecorded when the model has no gate.
     """
-    trace = observe(model, batch[0], Routing)
-    loads = {name: sum(shares(call) for call in trace.calls(name)) / len(trace.calls(name)) for name in trace}
-    widest = max(len(load) for load in loads.values())
-    values = np.full((len(loads), widest), np.nan, dtype=np.float32)
-    for row, load in zip(values, loads.values()):
-        row[: len(load)] = load.numpy()
-    return xr.DataArray(
-        values,
-        dims=("layer", "choice"),
-        coords={"layer": list(loads), "choice": np.arange(widest)},
-        name="leaf_load",
-        attrs={"long_name": "share of inputs", "units": "fraction"},
+    return load_of(routed(model, batch), model)
+
+
+def load_of(routings: Routings, model: nn.Module | None = None) -> xr.DataArray:
+    """The same from routings that were recorded before; the model, where it is at hand, only gives the choices a word.
+
+    Shapes: -> (layer, choice); a layer sums to less than 1 where tokens were dropped.
+    """
+    rows = {name: loads(routing) for name, routing in joined(routings).items()}
+    return by_layer(
+        rows, ("choice",), name="leaf_load", says="share of inputs", units="fraction", routings=routings, model=model
     )
 
 
