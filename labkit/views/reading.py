@@ -8,6 +8,8 @@ import xarray as xr
 from labkit.errors import LabError
 from labkit.views.wording import WORDS, sentence
 
+TAKEN = ("method", "tolerance", "drop")  # arguments of xarray's sel, which an axis of that name would be taken for
+
 
 def read(view: str, data: object, needs: Sequence[str], may: Sequence[str] = ()) -> xr.DataArray:
     """The data with its axes in the order of `needs` and `may`, axes of length 1 that are not asked for taken away.
@@ -45,8 +47,10 @@ def _kind(data: object) -> str:
 
 
 def _choose(data: xr.DataArray, extra: Sequence[Hashable]) -> str:
-    chosen = ", ".join(f"{dim}={_plain(data[dim].values[-1])!r}" for dim in extra if data.sizes[dim])
-    return f"data.sel({chosen})" if all(str(dim).isidentifier() for dim in extra) else "with data.sel"
+    chosen = {str(dim): _plain(data[dim].values[-1]) for dim in extra if data.sizes[dim]}
+    if any(not dim.isidentifier() or dim in TAKEN for dim in map(str, extra)):
+        return f"data.sel({chosen!r})"
+    return f"data.sel({', '.join(f'{dim}={value!r}' for dim, value in chosen.items())})"
 
 
 def _plain(value: object) -> object:

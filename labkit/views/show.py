@@ -1,5 +1,8 @@
 """One call for any measurement: the axes choose the picture."""
 
+import importlib
+from collections.abc import Callable
+
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -14,9 +17,36 @@ from labkit.views.usage import usage
 from labkit.views.wording import named
 
 SIDES = {"n", "rows", "columns"}
+BY_AXES = {
+    ("layer", "unit"): "unit_map",
+    ("condition", "layer", "unit"): "health",
+    ("layer", "threshold", "token"): "active_fraction",
+    ("component", "layer"): "spectrum",
+    ("layer", "other"): "similarity",
+    ("other", "unit"): "coactivation",
+    ("parameter", "pattern"): "weight_pattern",
+    ("layer", "rank", "token"): "token_strip",
+    ("choice", "layer"): "choice_load",
+    ("choice", "class", "layer"): "specialisation",
+    ("between", "from", "to"): "choice_flow",
+    ("choice", "quantity"): "forced_choice",
+    ("layer", "quantity"): "balance",
+}
+"""The axes of a measurement, without `step`, and the view that draws them."""
+BY_NAME = {
+    "lifetime_sparsity": "lifetime",
+    "choice_margin": "certainty",
+    "choice_flips": "flips",
+    "flips": "flips",
+    "dropped_tokens": "dropped",
+}
+"""Measurements whose axes are those of others, too."""
+PLAIN = ("slot_usage", "information_by_choice")
+"""Measurements that look like others by their axes, and are shown as plain heat maps."""
 WORKS = (
     "curves (step; arm, seed), tree (node and choice; step), usage (choice, class), hardening (step, mode and step, "
-    "bin), latency (width, repeat; arm), sides (n, rows, columns, twice), or a heat map of two axes and step"
+    "bin), latency (width, repeat; arm), sides (n, rows, columns, twice), every measurement of labkit.analysis, or a heat "
+    "map of two axes and step"
 )
 
 
@@ -44,6 +74,9 @@ def _single(data: xr.DataArray, axes: set[str], dark: bool) -> go.Figure:
         compare = rest.pop() if rest else "arm"
         arms = [named(arm, compare) for arm in data[compare].values.tolist()] if compare in data.dims else []
         return latency(data, compare, baseline="dense" if "dense" in arms else None, dark=dark)
+    known = _known(data)
+    if known is not None:
+        return known(data, dark=dark)
     if axes == {"choice", "class"}:
         return usage(data, dark=dark)
     if "step" in axes and axes <= {"step", "arm", "seed"}:
@@ -56,6 +89,19 @@ def _single(data: xr.DataArray, axes: set[str], dark: bool) -> go.Figure:
     if len(table) == 1 and axes & {"step"} and not axes & {"seed", "repeat"}:
         return heatmap(data.transpose(..., "step"), dark=dark)
     raise LabError(_refusal([data]))
+
+
+def _known(data: xr.DataArray) -> Callable[..., go.Figure] | None:
+    """The view made for this measurement, told by its name or by its axes; None where it is nothing special."""
+    axes = tuple(sorted(str(dim) for dim in data.dims if dim != "step"))
+    if "layer" in axes and "centre" in data.coords:
+        name = "distribution"
+    elif str(data.name) in PLAIN:
+        name = None
+    else:
+        name = BY_NAME.get(str(data.name)) if "layer" in axes else None
+        name = name or BY_AXES.get(axes)
+    return None if name is None else getattr(importlib.import_module(f"labkit.views.{name}"), name)
 
 
 def _pair(first: xr.DataArray, second: xr.DataArray, axes: list[set[str]], dark: bool) -> go.Figure:

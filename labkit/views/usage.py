@@ -1,4 +1,4 @@
-"""Which leaf serves which class: where the inputs of each class go, and how full the leaves are."""
+"""Which leaf or expert serves which class: where the inputs of each class go, and how full each of them is."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from labkit.errors import LabError
+from labkit.views.choices import noun_of, plural
 from labkit.views.reading import entries, read
 from labkit.views.theme import SMALL, TEXT, look, styled
 from labkit.views.thinning import compact
@@ -16,21 +17,26 @@ COLUMNS, ROWS = 128, 64
 WRITTEN = 130  # cells; with at most as many, each one carries its number
 
 
-def usage(by_class: xr.DataArray, *, share: Literal["class", "leaf"] = "class", dark: bool = False) -> go.Figure:
-    """Leaves by classes as a heat map, leaves in the order of the tree, with the load of each leaf as a bar above.
+def usage(
+    by_class: xr.DataArray, *, share: Literal["class", "choice", "leaf"] = "class", dark: bool = False
+) -> go.Figure:
+    """Choices by classes as a heat map, in their order, with the load of each as a bar above.
 
-    `share="class"` asks where a class goes: a row sums to 100 %. `share="leaf"` asks what a leaf gets: a column does.
-    More than 128 leaves are put together with their neighbours in the tree, more than 64 classes likewise.
+    The picture speaks of leaves, experts, slots: of what the axis `choice` says in its `long_name`, and of leaves where
+    it says nothing. `share="class"` asks where a class goes: a row sums to 100 %. `share="choice"` (or "leaf") asks
+    what a choice gets: a column does. More than 128 choices are put together with their neighbours, which for leaves
+    are those in the tree, more than 64 classes likewise.
 
     Shapes:
-        by_class: (choice, class), share of all inputs that have the class and chose the leaf; empty leaves at the end
-            (NaN, where arms of different size share an array) are dropped
+        by_class: (choice, class), share of all inputs that have the class and made the choice; empty choices at the
+            end (NaN, where arms of different size share an array) are dropped
     Raises:
-        LabError: other axes, a negative share, or a `share` that is neither "class" nor "leaf".
+        LabError: other axes, a negative share, or a `share` that is neither "class" nor "choice".
     """
-    if share not in ("class", "leaf"):
-        raise LabError(f'usage can show the share of a "class" or of a "leaf", and share is {share!r}.')
+    if share not in ("class", "choice", "leaf"):
+        raise LabError(f'usage can show the share of a "class" or of a "choice", and share is {share!r}.')
     by_class = read("usage", by_class, ("choice", "class"))
+    noun = noun_of(by_class)
     counts = by_class.values.astype(np.float64)
     leaves = int(np.flatnonzero(np.isfinite(counts).any(1))[-1]) + 1
     counts = np.nan_to_num(counts[:leaves], posinf=0, neginf=0)
@@ -44,29 +50,37 @@ def usage(by_class: xr.DataArray, *, share: Literal["class", "leaf"] = "class", 
     rows = unique([names[at] for at in tops])
     per = cells.sum(0, keepdims=True) if share == "class" else cells.sum(1, keepdims=True)
     shown = 100 * np.divide(cells, per, out=np.full_like(cells, np.nan), where=per > 0).T
-    figure = _drawn(shown, 100 * cells.sum(1), starts, group, rows, share, dark)
+    figure = _drawn(shown, 100 * cells.sum(1), starts, group, rows, share, noun, dark)
     idle = int((counts.sum(1) == 0).sum())
-    leaf = "leaf %d" if group == 1 else f"the {group} leaves from %d on"
+    each = f"{noun} %d" if group == 1 else f"the {group} {plural(noun)} from %d on"
     notes = ["each row sums to 100\u00a0%" if share == "class" else "each column sums to 100\u00a0%"]
-    notes += [f"{idle:,} of {leaves:,} leaves without inputs"] if idle else []
-    notes += [f"{group} neighbouring leaves a column, the first one named"] if group > 1 else []
+    notes += [f"{idle:,} of {leaves:,} {plural(noun)} without inputs"] if idle else []
+    notes += [f"{group} neighbouring {plural(noun)} a column, the first one named"] if group > 1 else []
     notes += [f"{block} classes a row, the first one named"] if block > 1 else []
     return styled(
         figure,
-        title="Where each class goes" if share == "class" else "What each leaf gets",
+        title="Where each class goes" if share == "class" else f"What each {noun} gets",
         subtitle=sentence("; ".join(notes)),
-        alt=_alt(shown, cells, starts, leaf, rows, share, (leaves, len(names), idle)),
+        alt=_alt(shown, cells, starts, (noun, each), rows, share, (leaves, len(names), idle)),
         dark=dark,
         height=max(480, min(900, 270 + 30 * len(rows))),
+        axes={"x": "choice", "y": "class"},
     )
 
 
 def _drawn(
-    shown: np.ndarray, load: np.ndarray, starts: np.ndarray, group: int, rows: list[str], share: str, dark: bool
+    shown: np.ndarray,
+    load: np.ndarray,
+    starts: np.ndarray,
+    group: int,
+    rows: list[str],
+    share: str,
+    noun: str,
+    dark: bool,
 ) -> go.Figure:
     colors, leaves = look(dark), [str(start) for start in starts]
-    leaf = "leaf" if group == 1 else f"{group} leaves from"
-    about = "of the inputs of this class go here" if share == "class" else "of the inputs of this leaf"
+    leaf = escaped(noun) if group == 1 else f"{group} {escaped(plural(noun))} from"
+    about = "of the inputs of this class go here" if share == "class" else f"of the inputs of this {escaped(noun)}"
     tall = np.arange(0, len(rows), -(-len(rows) // 24))
     ticks = [wrapped(rows[at], 18, lines=2 if len(tall) == len(rows) else 1) for at in tall]
     figure = go.Figure(
@@ -109,7 +123,7 @@ def _drawn(
     places = np.arange(0, len(starts), every)
     figure.update_layout(
         xaxis={
-            "title": {"text": "Leaf, in the order of the tree"},
+            "title": {"text": sentence(escaped(noun)) + ", in the order of the tree" * (noun == "leaf")},
             "tickvals": [leaves[at] for at in places],
             "ticktext": [str(starts[at]) for at in places],
             "showgrid": False,
@@ -140,23 +154,23 @@ def _alt(
     shown: np.ndarray,
     cells: np.ndarray,
     starts: np.ndarray,
-    leaf: str,
+    nouns: tuple[str, str],
     rows: list[str],
     share: str,
     sizes: tuple[int, int, int],
 ) -> str:
-    leaves, classes, idle = sizes
+    (leaves, classes, idle), (noun, leaf) = sizes, nouns
     row, column = np.unravel_index(np.nanargmax(shown), shown.shape)
     load = cells.sum(1)
     most = int(load.argmax())
     where = leaf % starts[column]
     which = rows[row] if rows[row].startswith("class ") else f"class {rows[row]}"
     best = f"{where} takes {percent(shown[row, column] / 100)} of {which}"
-    if share == "leaf":
+    if share != "class":
         best = f"{percent(shown[row, column] / 100)} of what {where} gets is {which}"
-    none = f"{number(idle)} of {number(leaves)} leaves get no input" if idle else "every leaf gets inputs"
+    none = f"{number(idle)} of {number(leaves)} {plural(noun)} get no input" if idle else f"every {noun} gets inputs"
     return (
-        f"Heat map of {counted(leaves, 'leaf', 'leaves')} by {counted(classes, 'class', 'classes')}: {best}, the "
+        f"Heat map of {counted(leaves, noun, plural(noun))} by {counted(classes, 'class', 'classes')}: {best}, the "
         f"largest share. {sentence(leaf % starts[most])} is fullest with {percent(load[most])} of all inputs; {none}."
     )
 

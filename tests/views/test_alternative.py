@@ -30,6 +30,13 @@ def test_a_heat_map_is_told_row_by_row():
     assert '<tr><th scope="row">row 1</th><td>3</td><td>−4.5</td></tr>' in text
 
 
+def test_rows_and_columns_have_their_names_where_they_have_any():
+    data = xr.DataArray([[1.0, 2.0]], dims=("layer", "token"), coords={"layer": ["mlp.0"], "token": [5, 6]})
+    text = table(heatmap(data))
+    assert '<tr><th scope="row">mlp.0</th><td>1</td><td>2</td></tr>' in text
+    assert "<th>column 0</th><th>column 1</th>" in text
+
+
 def test_arrays_read_the_same_after_json():
     figure = curves(xr.DataArray(np.linspace(0, 1, 50), dims="step"))
     back = plotly.io.from_json(figure.to_json())

@@ -5,7 +5,19 @@ import pytest
 import xarray as xr
 
 from labkit.errors import LabError
-from labkit.views import curves, hardening, heatmap, images, latency, show, tree, usage
+from labkit.views import (
+    choice_load,
+    curves,
+    hardening,
+    heatmap,
+    images,
+    latency,
+    lifetime,
+    show,
+    tree,
+    unit_map,
+    usage,
+)
 
 
 def same(figure, other) -> bool:
@@ -84,3 +96,15 @@ def test_two_that_do_not_belong_together_are_refused():
 def test_a_whole_dataset_is_refused_with_advice():
     with pytest.raises(LabError, match="take one variable of it"):
         show.show(xr.Dataset())  # type: ignore[arg-type]
+
+
+def test_measurements_of_the_analyses_find_the_view_that_was_made_for_them():
+    layers = {"layer": ["a", "b"]}
+    load = xr.DataArray(np.full((2, 4), 0.25), dims=("layer", "choice"), coords=layers, name="choice_load")
+    units = xr.DataArray(np.arange(8.0).reshape(2, 4) / 8, dims=("layer", "unit"), coords=layers, name="unit_activity")
+    assert same(show.show(load), choice_load.choice_load(load))
+    assert same(show.show(units), unit_map.unit_map(units))
+    sparsity = units.rename("lifetime_sparsity")
+    assert same(show.show(sparsity), lifetime.lifetime(sparsity)), "told from other units by its name"
+    told = load.rename("information_by_choice")
+    assert same(show.show(told), heatmap.heatmap(told)), "bits are no load"

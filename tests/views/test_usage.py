@@ -87,3 +87,22 @@ def test_the_sentence_names_class_and_leaf():
     text = alt_text(usage(data)).replace("\u00a0", " ")
     assert "leaf 1 takes 100 % of class shirt" in text
     assert "every leaf gets inputs" in text
+
+
+@pytest.mark.parametrize(("noun", "many"), [("expert", "experts"), ("slot", "slots"), ("leaf", "leaves")])
+def test_the_picture_speaks_of_what_was_chosen(noun, many):
+    data = shares(4, 3)
+    data[2] = 0
+    data = data.assign_coords(choice=("choice", np.arange(4), {"long_name": noun}))
+    figure = usage(data, share="choice")
+    assert figure.layout.title.text == f"What each {noun} gets"
+    assert f"1 of 4 {many} without inputs" in figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert f"of 4 {many} by 3 classes" in alt_text(figure)
+    assert f"{noun} %{{x}}" in figure.data[0].hovertemplate
+    assert figure.layout.xaxis.title.text.startswith(noun.capitalize())
+    assert ("leaf" in str(figure.to_json())) == (noun == "leaf")
+    assert figure.to_json() == usage(data, share="leaf").to_json()
+
+
+def test_old_recordings_are_of_leaves():
+    assert usage(shares(4, 3), share="choice").layout.title.text == "What each leaf gets"
