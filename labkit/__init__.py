@@ -1,6 +1,6 @@
 """labkit: an interactive visual lab for neural-network layers.
 
-The dozen names that a notebook needs are here and load when they are first used; everything else is imported from
+The names that a notebook needs are here and load when they are first used; everything else is imported from
 where it lives: `from labkit.layers.feedforward.fast_feedforward import FastFeedforward`.
 """
 
@@ -9,17 +9,24 @@ from typing import Any
 
 _HOME = {
     "record": "labkit.recording.record",
+    "anatomy": "labkit.recording.anatomy",
+    "watch": "labkit.recording.watch",
+    "open_routing": "labkit.recording.foreign.open_routing",
     "Routing": "labkit.parts.gate",
     "Branching": "labkit.parts.tree",
     "FastFeedforward": "labkit.layers.feedforward.fast_feedforward",
     "check": "labkit.contract.check",
     "Example": "labkit.example",
     "load": "labkit.workbench.datasets.load",
+    "pretrained": "labkit.workbench.pretrained.load",
     "fit": "labkit.workbench.fit",
     "pace": "labkit.workbench.pace",
     "study": "labkit.workbench.find",
     "open_run": "labkit.workbench.run",
     "show": "labkit.views.show",
+    "ModelView": "labkit.widgets.model_view",
+    "HistoryView": "labkit.widgets.recorded_views",
+    "RoutingView": "labkit.widgets.recorded_views",
     "StudyView": "labkit.widgets.study_view",
     "TreeExplorer": "labkit.widgets.tree_explorer",
     "RunItHere": "labkit.widgets.run_it_here",

@@ -14,6 +14,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 MECHANISMS = ("layers", "losses", "optimizers", "trainers", "transforms", "analysis")
 BENCH = ("parts", "recording", *MECHANISMS)
+SHOWN = ("parts", "recording", "analysis", "views", "workbench", "studies", "catalogue")
 MAY_IMPORT = {
     "parts": ("parts",),
     "recording": ("parts", "recording"),
@@ -23,9 +24,9 @@ MAY_IMPORT = {
     "studies": (*BENCH, "workbench"),
     "views": ("views",),
     "catalogue": ("workbench", "catalogue"),
-    "widgets": ("parts", "recording", "views", "workbench", "studies", "catalogue", "widgets"),
-    "dashboard": ("parts", "recording", "views", "workbench", "studies", "catalogue", "widgets", "dashboard"),
-    "workshop": ("parts", "recording", "views", "workbench", "studies", "catalogue", "widgets", "workshop"),
+    "widgets": (*SHOWN, "widgets"),
+    "dashboard": (*SHOWN, "widgets", "dashboard"),
+    "workshop": (*SHOWN, "widgets", "workshop"),
 }
 """Every folder below labkit/ and the folders that it may import. The top-level `errors` and `example` are for all."""
 TOP = ("errors", "example")

@@ -24,6 +24,7 @@ from labkit.dashboard import (
     layout,
     lens,
     look,
+    measured,
     paper,
     papers,
     rerun,
@@ -32,6 +33,7 @@ from labkit.dashboard import (
     study,
     subject,
 )
+from labkit.dashboard.subject import built_in
 from labkit.errors import LabError
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
 from labkit.workbench import tracking
@@ -501,13 +503,59 @@ def test_a_click_on_a_node_opens_its_sides(tiny, session):
 
 
 def test_the_page_opens_a_built_in_model(session, tiny, monkeypatch):
-    monkeypatch.setattr(look, "models", lambda: {"a": None, "b": None})
+    monkeypatch.setattr(look, "built_in_names", lambda: ["a", "b"])
     monkeypatch.setattr(look, "built_in", lambda name: replace(tiny, name=name))
     page = look.LookPage(session)
     assert page.subject.name == "a"
     page.model.value = "b"
     assert page.subject.name == "b"
     assert page.stage.objects
+
+
+def measured_card(session, subject):
+    shown = measured.Measured(session, subject)
+    shown.measure()
+    assert not session.message.visible, session.message.object
+    return shown
+
+
+def test_everything_that_fits_a_model_is_measured_and_drawn(tiny, session):
+    shown = measured_card(session, tiny)
+    assert {"choice_load", "token_choices", "choice_by_class"} <= set(shown.inspection.measurements)
+    seen = set()
+    for chapter in shown.chapter.options:
+        shown.chapter.value = chapter
+        for name, frame in shown.album.frames.items():
+            shown.album.open(name)
+            assert frame.pane.object is not None, (chapter, name, session.message.object)
+            seen.add(name)
+    assert {"Tokens", "Load"} <= seen
+
+
+def test_a_model_of_text_is_measured_too_and_its_units_paint_the_text(session):
+    subject = built_in("small language model, Lewis Carroll (not trained here)")
+    shown = measured_card(session, subject)
+    assert "unit_activity" in shown.inspection.measurements
+    assert "text" in shown.inspection.measurements["active_fraction"].coords
+    card = measured.UnitCard(session, subject)
+    before = card.page.object
+    assert "Alice" in "".join(subject.texts[0])
+    card.weaker.clicks += 1
+    assert card.unit.value == card.units.order(card.layer.value)[1]
+    assert card.page.object != before
+    card.layer.value = card.layer.options[-1]
+    assert card.layer.value in card.told.object
+
+
+def test_units_of_pictures_show_their_strongest_pictures(session):
+    card = measured.UnitCard(session, built_in("convolutional network for digits (not trained here)"))
+    assert card.place.objects == [card.figure]
+    assert "what it answers to" in card.figure.object.layout.title.text
+
+
+def test_a_model_without_hidden_units_has_no_card_of_them(session, tiny):
+    bare = replace(tiny, model=torch.nn.Sequential(torch.nn.Linear(tiny.x.shape[1], 10)), loss=None)
+    assert measured.unit_card(session, bare) == []
 
 
 OWN = """

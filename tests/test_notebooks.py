@@ -171,6 +171,8 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, surroundings):
     assert "widgets" not in notebook.metadata
     assert passed < SECONDS
     promised(outputs)
+    if path.parent.name == "tools":
+        return
     studies = [name for name in outputs if name.startswith(STUDIES)]
     tables = [str(one.get("value", "")) for one in widgets if "lab-claims" in str(one.get("value", ""))]
     assert len(studies) > 0

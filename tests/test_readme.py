@@ -32,7 +32,7 @@ def test_the_pictures_are_pictures():
 
 
 def test_the_example_runs_on_a_model_that_is_not_ours():
-    code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+    code = next(one for one in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "record(" in one)
     block = nn.Sequential()
     block.add_module("up", nn.Linear(4, 8))
     block.add_module("act", nn.ReLU())
@@ -43,6 +43,24 @@ def test_the_example_runs_on_a_model_that_is_not_ours():
     space = {"model": model, "x": torch.randn(2, 4)}
     exec(code, space)
     assert space["trace"]["blocks.0.act"].shape == (2, 8)
+
+
+def test_the_two_lines_for_a_notebook_run_on_a_model_that_is_not_ours():
+    first, second = (one for one in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "View(" in one)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    x, labels = torch.randn(20, 4), torch.arange(20) % 3
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def train():
+        for _ in range(20):
+            nn.functional.cross_entropy(model(x), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    space = {"model": model, "x": x, "labels": labels, "optimizer": optimizer, "train": train}
+    exec(first, space)
+    exec(second, space)
+    assert len(space["watching"].history.data.step) > 0
 
 
 def test_every_command_is_one_that_the_script_knows():

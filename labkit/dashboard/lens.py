@@ -177,6 +177,9 @@ def picture(subject: Subject, row: int) -> str:
     """The input as an image with its class, as HTML; its number and size where it is no picture."""
     label = subject.label(row)
     told = f"<p><strong>{escape(label)}</strong> <span class='soft'>#{row}</span></p>" if label else f"<p>#{row}</p>"
+    if subject.texts is not None:
+        words = "".join(subject.texts[row])
+        return f"{told}<p class='soft'>{escape(words)}</p>"
     if subject.images is None:
         size = " × ".join(map(str, subject.x.shape[1:]))
         return f"{told}<p class='soft'>{size} numbers; this data has no picture.</p>"

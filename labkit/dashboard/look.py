@@ -3,12 +3,13 @@
 from typing import Any
 
 import panel as pn
+from torch import Tensor
 
 from labkit.dashboard.background import in_background
 from labkit.dashboard.layout import Session, card, grid, heading, html
 from labkit.dashboard.lens import Lens
-from labkit.dashboard.subject import OWN_DATA, Subject, built_in, own
-from labkit.workbench.showcase import models
+from labkit.dashboard.measured import Measured, unit_card
+from labkit.dashboard.subject import OWN_DATA, Subject, built_in, built_in_names, own
 
 OWN = "A model of your own"
 EXAMPLE = "my_model.py:make"
@@ -25,7 +26,7 @@ class LookPage:
     def __init__(self, session: Session):
         self.session = session
         asked = session.arguments.get("model", "")
-        names = list(models())
+        names = built_in_names()
         self.model = pn.widgets.Select(
             label="Model", options=[*names, OWN], value=self._known(asked, names), sizing_mode="stretch_width", margin=0
         )
@@ -89,7 +90,8 @@ class LookPage:
         def show(subject: Subject) -> None:
             if turn == self._turn:
                 self.subject = subject
-                self.stage[:] = Lens(self.session, subject).view()
+                lens = Lens(self.session, subject).view() if isinstance(subject.x, Tensor) else []
+                self.stage[:] = [*lens, *unit_card(self.session, subject), Measured(self.session, subject).view()]
 
         def done() -> None:
             self.load.disabled = False

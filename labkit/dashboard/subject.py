@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,53 @@ import torch
 from torch import Tensor, nn
 
 from labkit.errors import LabError
+from labkit.recording.batches import size_of
 from labkit.workbench.datasets.dataset import Dataset
 from labkit.workbench.datasets.load import load
+from labkit.workbench.pretrained.load import pretrained
 from labkit.workbench.showcase import models
 
 LARGEST = 1000
 """Of a larger test set, the first so many inputs are looked at."""
+PRETRAINED = {
+    "convolutional network for digits (not trained here)": "digits CNN",
+    "ReLU Transformer for T-cell receptors (not trained here)": "t-cell receptors",
+    "small language model, Lewis Carroll (not trained here)": "Alice",
+    "sentence encoder (not trained here, fetched when first opened)": "sentences",
+}
 OWN_DATA = ("fashion_mnist", "mnist", "digits")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in evaluation with inputs x (n, ...), their labels (n) if there are any, and their pictures."""
+    """A model in evaluation with inputs x, their labels (n) if there are any, and their pictures.
+
+    Shapes: x (n, ...), or a mapping of names to such tensors
+    """
 
     name: str
     model: nn.Module
-    x: Tensor
+    x: Any
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     images: Callable[[Any], np.ndarray] | None = None
     says: str = ""
+    targets: Tensor | None = None
+    """What the answers are compared with, where that is not `labels`."""
+    texts: Sequence[Sequence[str]] | None = None
+    """The tokens of each input, "" where there is padding."""
+    loss: Callable[[Any, Any], Tensor] | None = None
+
+    @property
+    def batch(self) -> Any:
+        """Inputs and what the answers are compared with, as measurements take them."""
+        targets = self.labels if self.targets is None else self.targets
+        return (self.x,) if targets is None else (self.x, targets)
+
+    @property
+    def count(self) -> int:
+        """How many inputs there are."""
+        return size_of(self.batch)
 
     def label(self, row: int) -> str:
         """The name of an input's class; empty where it is not known."""
@@ -43,20 +70,38 @@ class Subject:
 
     def rows(self, wanted: str = "") -> list[int]:
         """The inputs of this class, or all."""
-        everything = range(len(self.x))
+        everything = range(self.count)
         return [row for row in everything if not wanted or self.label(row) == wanted]
 
 
 def built_in(name: str) -> Subject:
-    """One of the lab's own models, trained on the spot where that has not happened yet.
+    """A model by its name: one of the lab's own, trained on the spot, or one that somebody else trained.
 
-    Raises: LabError for an unknown name.
+    Raises: LabError for an unknown name, and where the files of a model are missing or out of reach.
     """
     known = models()
+    if name in PRETRAINED:
+        return _pretrained(name)
     if name not in known:
-        raise LabError(f'There is no built-in model "{name}"; there is {", ".join(known)}.')
+        raise LabError(f'There is no built-in model "{name}"; there is {", ".join([*known, *PRETRAINED])}.')
     model, task = known[name]()
     return with_inputs(name, model, task, "Trained on this machine when it was first opened.")
+
+
+def built_in_names() -> list[str]:
+    """What `built_in` knows: the lab's own models first."""
+    return [*models(), *PRETRAINED]
+
+
+def _pretrained(name: str) -> Subject:
+    found = pretrained(PRETRAINED[name])
+    pixels = found.images
+    pictures = None if pixels is None else (lambda rows: pixels[rows])
+    says = f"{found.says} Source: {found.source}."
+    classes = tuple(found.classes)
+    return Subject(
+        name, found.model, found.inputs, found.labels, classes, pictures, says, found.targets, found.texts, found.loss
+    )
 
 
 def own(place: str, data: str = OWN_DATA[0]) -> Subject:

@@ -1,11 +1,14 @@
 """Pictures in a notebook, one at a time: a list of their names, the choices that each one offers, and the picture."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ipywidgets import HTML, Dropdown, HBox, Layout, ToggleButtons, VBox
 
 from labkit.errors import LabError
+from labkit.widgets.cursor import Cursor
+from labkit.widgets.export import export_page
 from labkit.widgets.lite_figure import LiteFigure, seen_dark
 from labkit.widgets.picture import Picture
 from labkit.widgets.words import message, sentence
@@ -14,10 +17,11 @@ from labkit.widgets.words import message, sentence
 class PictureBook(VBox):
     """Shows the pictures it was given, in chapters where there are several; choices that two pictures share are kept.
 
-    A picture is drawn when it is turned to. What cannot be drawn is said in a sentence in its place.
+    A picture is drawn when it is turned to; all share the `cursor`. What cannot be drawn is said in a sentence in its place.
     """
 
-    def __init__(self, chapters: Mapping[str, Sequence[Picture]] | None = None):
+    def __init__(self, chapters: Mapping[str, Sequence[Picture]] | None = None, cursor: Cursor | None = None):
+        self.cursor = cursor or Cursor()
         self.chapters: dict[str, dict[str, Picture]] = {}
         self.chapter = ToggleButtons(options=[], style={"button_width": "auto"})
         self.view, self.choices = dropdown("View", []), HBox([], layout=row())
@@ -62,6 +66,30 @@ class PictureBook(VBox):
         if self.picture is not None:
             self._draw()
 
+    def export(
+        self, path: Path | str, *, title: str = "Pictures", says: str = "", provenance: Mapping[str, Any] | None = None
+    ) -> Path:
+        """All pictures, each with its first choices, as one HTML page that needs no network. Returns the path.
+
+        A picture that cannot be drawn is named on the page, with the reason.
+        Raises: LabError when no picture can be drawn, or when the file cannot be written.
+        """
+        drawn: dict[str, Any] = {}
+        missing: list[str] = []
+        for chapter, pictures in self.chapters.items():
+            for name, picture in pictures.items():
+                head = name if len(self.chapters) == 1 else f"{chapter}: {name}"
+                try:
+                    both = {dark: picture.draw(picture.first(), dark) for dark in (False, True)}
+                except Exception as error:  # one picture that fails leaves the others
+                    missing.append(f"{head} is not here: {sentence(error)}")
+                else:
+                    drawn[head] = both.__getitem__
+        if not drawn:
+            raise LabError(f"There is no picture to export. {' '.join(missing)}".strip())
+        export_page(drawn, path, title=title, says=" ".join([says, *missing]).strip(), provenance=provenance)
+        return Path(path)
+
     def _open(self) -> None:
         """Offer the pictures of the chosen chapter."""
         if self._quiet:
@@ -105,17 +133,21 @@ class PictureBook(VBox):
         def draw(dark: bool) -> Any:
             return picture.draw(chosen, dark)
 
+        before = self.place.children
         try:
             if picture.html:
                 self.place.children = [HTML(draw(seen_dark()))]
-                return
-            if self.figure is None:
-                self.figure = LiteFigure(draw)
             else:
-                self.figure.replace(draw)
-            self.place.children = [self.figure]
-        except LabError as error:
+                if self.figure is None:
+                    self.figure = LiteFigure(draw, cursor=self.cursor)
+                else:
+                    self.figure.replace(draw)
+                self.place.children = [self.figure]
+        except Exception as error:  # the numbers are of anyone's model: what a view makes of them is said here
             self.place.children = [HTML(message(sentence(error), "error"))]
+        for one in before:
+            if one is not self.figure:
+                one.close()
 
 
 def row() -> Layout:

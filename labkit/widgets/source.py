@@ -66,14 +66,14 @@ def page(script: str, css: str, values: dict[str, Any], title: str) -> str:
     return PAGE.format(title=html.escape(title), css=css, state=state, script=script)
 
 
-def write(text: str, path: Path | str) -> Path:
-    """Write a text file whole or not at all, and return its path. Raises: LabError where that is not possible."""
+def write(content: str | bytes, path: Path | str) -> Path:
+    """Write a file whole or not at all, and return its path. Raises: LabError where that is not possible."""
     path = Path(path)
     scratch = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as draft:
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as draft:
             scratch = Path(draft.name)
-            draft.write(text)
+            draft.write(content.encode() if isinstance(content, str) else content)
         os.replace(scratch, path)
     except OSError as error:
         if scratch is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from lab_server import lab  # noqa: F401 (a fixture)
 
 FAILURES = Path(__file__).parent / "failures"
 FLAGS = [

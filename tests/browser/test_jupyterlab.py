@@ -1,5 +1,6 @@
 """The first ten minutes of a newcomer, in a real JupyterLab: run all cells, move the slider, click a node."""
 
+import json
 import os
 import shutil
 import signal
@@ -150,3 +151,76 @@ def click_node(page, tree, node: int) -> None:
     assert place, f"node {node} is not drawn"
     page.mouse.move(place["x"], place["y"])
     page.mouse.click(place["x"], place["y"])
+
+
+LINKED = """
+import numpy as np, xarray as xr
+from IPython.display import display
+from labkit.views.heatmap import heatmap
+from labkit.views.specimen import grown
+from labkit.views.theme import styled
+from labkit.widgets.array_explorer import ArrayExplorer
+from labkit.widgets.cursor import Cursor
+from labkit.widgets.lite_figure import LiteFigure
+
+run = grown(0)
+data = xr.DataArray(run.load, dims=("step", "choice"), coords={"step": run.steps}, attrs={"long_name": "load"})
+cursor, heard = Cursor(), []
+def draw(dark):
+    figure = heatmap(data.rename(step="time"), dark=dark)
+    return figure.update_layout(meta={**figure.layout.meta, "axes": {"x": "choice", "y": "step"}})
+explorer = ArrayExplorer(data, cursor=cursor)
+explorer.on_cell(lambda place, value: heard.append((place, value)))
+display(explorer, LiteFigure(draw, cursor=cursor))
+"""
+KERNEL_SAYS = """async (code) => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({ code });
+    let said = '';
+    future.onIOPub = (message) => { said += message.content.text ?? message.content.evalue ?? ''; };
+    await future.done;
+    return said.trim();
+}"""
+
+
+def test_an_array_and_a_figure_share_a_cursor_through_the_kernel(lab, page, tmp_path):
+    cell = {
+        "cell_type": "code",
+        "id": "linked",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "source": LINKED,
+    }
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    book = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "work" / "linked.ipynb").write_text(json.dumps(book), encoding="utf-8")
+    page.goto(f"{lab}/lab/tree/linked.ipynb?reset", wait_until="domcontentloaded")
+    page.wait_for_function(READY)
+    page.evaluate(CONNECTED)
+    try:
+        page.evaluate(RUN_ALL)
+        assert page.evaluate(ERRORS) == []
+        canvas = page.locator("canvas.labkit-array-canvas")
+        page.wait_for_function(
+            "() => document.querySelector('canvas')?.getAttribute('aria-label')?.includes('mean is')"
+        )
+        page.locator(".labkit-figure .main-svg").first.wait_for()
+        canvas.focus()
+        page.keyboard.press("Control+Home")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Home")
+        page.wait_for_function("() => /: [0-9]/.test(document.querySelector('.labkit-array-status').textContent)")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.querySelector('.labkit-figure-cursor')?.childElementCount > 0")
+        heard = page.evaluate(KERNEL_SAYS, "print(cursor.places, len(heard), heard[0][1] == float(data[0, 0]))")
+        assert heard == "{'step': 0, 'choice': 0} 1 True"
+        figure = page.locator(".labkit-figure")
+        figure.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('.labkit-array-status').textContent.includes('leaf 1')")
+        assert page.evaluate(KERNEL_SAYS, "print(cursor.places)") == "{'step': 0, 'choice': 1}"
+        assert page.errors == []
+        assert page.outside == []
+    finally:
+        page.evaluate(SHUT_DOWN)

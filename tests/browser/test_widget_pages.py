@@ -12,9 +12,12 @@ import plotly.graph_objects as go
 import pytest
 
 from labkit.views.tree import example, tree
+from labkit.widgets.array_explorer import ArrayExplorer
+from labkit.widgets.export import page_script
+from labkit.widgets.lite_figure import SCRIPT as FIGURE
 from labkit.widgets.lite_figure import LiteFigure, PlotlyOnce, library
 from labkit.widgets.live_curve import Curve, Labels, LiveCurve, packed
-from labkit.widgets.source import FOLDER, source
+from labkit.widgets.source import FOLDER
 from labkit.widgets.source import page as page_of
 
 pytestmark = pytest.mark.browser
@@ -283,7 +286,7 @@ def test_panel_draws_the_same_curves_and_hears_the_acknowledgement(page, panel_a
 def figure_page(page, tmp_path: Path, figure: go.Figure, **more) -> None:
     """A page with the hidden widget that brings plotly, and one figure."""
     once = PlotlyOnce._esm if isinstance(PlotlyOnce._esm, str) else str(PlotlyOnce._esm)
-    script = once.replace("export default {", "globalThis.once = {", 1) + source("dark.js", "lite_figure.js")
+    script = once.replace("export default {", "globalThis.once = {", 1) + FIGURE
     lite = LiteFigure(figure)
     names = ("spec", "alt", "adapts", "drawn_dark", "dark", "clicked", "seq", "acked")
     values = {name: getattr(lite, name) for name in names} | {"text": library().text} | more
@@ -379,6 +382,6 @@ def test_a_broken_figure_is_an_error_in_the_console_and_the_next_one_is_drawn(pa
 
 
 def test_every_script_of_the_folder_is_used_by_a_widget():
-    used = LiveCurve._esm, LiteFigure._esm, PlotlyOnce._esm
+    used = LiveCurve._esm, LiteFigure._esm, PlotlyOnce._esm, ArrayExplorer._esm, page_script().replace("<\\/", "</")
     scripts = "\n".join(map(str, used))
-    assert all(path.read_text(encoding="utf-8").strip() in scripts for path in FOLDER.glob("*.js"))
+    assert [path.name for path in FOLDER.glob("*.js") if path.read_text(encoding="utf-8").strip() not in scripts] == []
