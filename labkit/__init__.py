@@ -12,6 +12,8 @@ _HOME = {
     "anatomy": "labkit.recording.anatomy",
     "watch": "labkit.recording.watch",
     "open_routing": "labkit.recording.foreign.open_routing",
+    "Activations": "labkit.recording.kinds",
+    "Attention": "labkit.recording.kinds",
     "Routing": "labkit.parts.gate",
     "Branching": "labkit.parts.tree",
     "FastFeedforward": "labkit.layers.feedforward.fast_feedforward",

@@ -47,7 +47,7 @@ def test_a_heat_map_has_a_row_for_each_cell():
     assert list(rows[0]) == ["trace", "x", "y", "value"]
     found = np.array([float(row["value"]) for row in rows]).reshape(data.shape)
     assert np.allclose(found, data.values, rtol=1e-6)
-    assert (rows[61]["x"], rows[61]["y"]) == ("1", "1")
+    assert (rows[62]["x"], rows[62]["y"]) == ("2", "1")
 
 
 def test_a_figure_with_frames_has_all_of_them_with_their_labels():

@@ -39,4 +39,5 @@ def in_background(session: Session, work: Callable[[], Any], then: Callable[[Any
     if document is None:
         go()
     else:
-        Thread(target=go, name="labkit-page", daemon=True).start()
+        # What comes before the page is served would ask a CDN for its styles, and be lost.
+        pn.state.onload(lambda: Thread(target=go, name="labkit-page", daemon=True).start())

@@ -27,7 +27,7 @@ class Row(NamedTuple):
     name: str
     times: int
     kind: str
-    units: str
+    size: str
     says: str
 
 
@@ -55,14 +55,14 @@ class Anatomy:
             key = (re.sub(r"\d+", "*", block.name), block.kind, block.units, re.sub(r"\d+", "*", block.says))
             lines.setdefault(key, []).append(block)
         return [
-            Row(_spread([block.name for block in held]), len(held), key[1], _units(held[0]), held[0].says)
+            Row(_spread([block.name for block in held]), len(held), key[1], _size(held[0]), held[0].says)
             for key, held in lines.items()
         ]
 
     def __str__(self) -> str:
-        header = Row("block", 0, "kind", "units", "what a recording holds")
-        rows = [row._replace(says=f"{row.says}") for row in self.rows()]
-        cells = [[row.name, str(row.times or "times"), row.kind, row.units, row.says] for row in (header, *rows)]
+        header = Row("block", 0, "kind", "size", "what a recording holds")
+        rows = self.rows()
+        cells = [[row.name, str(row.times or "times"), row.kind, row.size, row.says] for row in (header, *rows)]
         widths = [max(len(row[place]) for row in cells) for place in range(5)]
         lines = [f"{self.model}: {len(self.blocks)} blocks"]
         if rows:
@@ -80,15 +80,19 @@ class Anatomy:
 
     def _repr_html_(self) -> str:
         def row(cells: Iterable[object], tag: str = "td") -> str:
-            inside = "".join(f"<{tag} style='text-align:left'>{html.escape(str(cell))}</{tag}>" for cell in cells)
+            inside = "".join(
+                f"<{tag} style='text-align:left;padding:2px 12px 2px 0;vertical-align:top'>{html.escape(str(cell))}</{tag}>"
+                for cell in cells
+            )
             return f"<tr>{inside}</tr>"
 
-        head = row(("block", "times", "kind", "units", "what a recording holds"), "th")
+        head = row(("block", "times", "kind", "size", "what a recording holds"), "th")
         body = "".join(map(row, self.rows()))
         rest = _grouped(self.unknown, self.model) + self._also()
         below = "".join(f"<div>{html.escape(line)}</div>" for line in rest)
-        caption = f"<caption>{html.escape(self.model)}: {len(self.blocks)} blocks</caption>"
-        return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>{below}"
+        caption = f"<caption style='text-align:left'>{html.escape(self.model)}: {len(self.blocks)} blocks</caption>"
+        style = "color:inherit;font:inherit;border-collapse:collapse"
+        return f"<table style='{style}'>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>{below}"
 
 
 def anatomy(model: nn.Module, inputs: Any = None) -> Anatomy:
@@ -160,8 +164,11 @@ def _rest(model: nn.Module, blocks: Iterable[Block], banks: Iterable[Bank]) -> t
     return unknown, counts
 
 
-def _units(block: Block) -> str:
-    return "?" if block.units is None else str(block.units)
+COUNTED = {"feedforward": "units", "convolution": "channels", "attention": "heads", "router": "choices"}
+
+
+def _size(block: Block) -> str:
+    return f"? {COUNTED[block.kind]}" if block.units is None else f"{block.units} {COUNTED[block.kind]}"
 
 
 def _spread(names: list[str]) -> str:

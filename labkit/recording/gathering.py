@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from labkit.parts.gate import Routing
+from labkit.recording.alike import duplicates, rows_of
+from labkit.recording.density import RunningDensity
 from labkit.recording.history import GateRow, UnitRow
-from labkit.recording.streaming import RunningDensity, RunningMoments, Scratch, duplicates, rows_of
+from labkit.recording.moments import RunningMoments, Scratch
 
 ENOUGH = 1000
 SAMPLE = 128
 """Rows that correlations are computed on."""
-DENSITY_STRIDE, DENSITY_VALUES = 8, 16_384
+DENSITY_STRIDE, DENSITY_VALUES = 8, 8_192
 """The histogram counts each eighth of the rows that a look sees, and about so many values of a call at most."""
 FLAT = 0.95
 EXACT = 16_384

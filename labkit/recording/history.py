@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from labkit.recording.streaming import Density, Moments
+from labkit.recording.density import Density
+from labkit.recording.moments import Moments
 
 ROWS = 256
 BYTES = 64 * 2**20

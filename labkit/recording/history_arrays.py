@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import xarray as xr
 
+from labkit.recording.density import Density
 from labkit.recording.history import GateRow, Row, UnitRow
-from labkit.recording.streaming import Density, Moments
+from labkit.recording.moments import Moments
 
 BINS = 64
 WORDS = {

@@ -15,10 +15,10 @@ from labkit.recording.gathering import Choices, Steps, Units, first_choice
 from labkit.recording.history import GateRow, UnitRow
 from labkit.recording.kinds import Activations
 from labkit.recording.listening import Ears
+from labkit.recording.moments import Scratch
 from labkit.recording.observe import observe
 from labkit.recording.proof import evaluating
 from labkit.recording.recomputing import in_backward
-from labkit.recording.streaming import Scratch
 
 ANSWER = 2**20
 """Numbers of the model's answer that are checked for NaN at a look, its first ones."""

@@ -135,7 +135,7 @@ function figureCursor({ model, stage, say, plotly }) {
 
   function animated({ name }) {
     const found = frames(), place = found ? found.names.indexOf(String(name)) : -1;
-    if (place >= 99) cursor.move({ [found.name]: found.entries[place] });
+    if (place >= 0 && !following) cursor.move({ [found.name]: found.entries[place] });
   }
 
   // ---- the pointer and the keys

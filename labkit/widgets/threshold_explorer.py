@@ -1,15 +1,19 @@
 """Silence the small activations of any model and see what it costs and what it saves, measured on this machine."""
 
 from collections.abc import Callable
+from math import isnan
 from threading import Thread
 from typing import Any
 
 import plotly.graph_objects as go
+import torch
 import xarray as xr
 from ipywidgets import Button, Dropdown, HBox, Layout
 
 from labkit.analysis.activity.activation_density import activation_density
 from labkit.analysis.sparsity.threshold_tradeoff import threshold_tradeoff
+from labkit.errors import LabError
+from labkit.recording.batches import answer, evaluating, judged, part_of, size_of
 from labkit.views.tradeoff import tradeoff
 from labkit.widgets.explorer import Explorer
 from labkit.widgets.lite_figure import LiteFigure
@@ -21,6 +25,10 @@ from labkit.workbench.turns import TURNS
 SAYS = (
     "Measures, at several thresholds and by four rules, what the model loses when its small activations are silenced, and "
     "how long the following product takes when only the active ones are multiplied. It takes about ten seconds."
+)
+NOTHING_TO_LOSE = (
+    "There is nothing to lose that could be measured: give labels that fit the answer, as (x, labels), or loss=, a "
+    "function of (output, batch)."
 )
 MEASURING = "Measuring …"
 
@@ -74,6 +82,7 @@ class ThresholdExplorer(Explorer):
         try:
             pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in layer)
             with TURNS.mine():
+                self._check()
                 found = threshold_tradeoff(self.model, self.batch, layers=pattern, loss=self.loss)
             self.measured[layer] = found
         except Exception as error:  # the model is the user's: whatever it raises is said here
@@ -84,6 +93,14 @@ class ThresholdExplorer(Explorer):
         self._show()
         if failed:
             self.told.value = message(failed, "error")
+
+    def _check(self) -> None:
+        """Raises LabError where there is nothing to lose: neither labels that fit the answer nor a loss."""
+        few = part_of(self.batch, torch.arange(min(2, size_of(self.batch))))
+        with evaluating(self.model):
+            judgement = judged(answer(self.model, few), few, self.loss)
+        if all(isnan(value) for value in judgement):
+            raise LabError(NOTHING_TO_LOSE)
 
     def _show(self) -> None:
         """The picture of the chosen layer, or the invitation to measure it."""

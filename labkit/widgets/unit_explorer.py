@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from ipywidgets import HTML, BoundedIntText, Button, Dropdown, HBox, Layout
 
+from labkit.views.distribution import distribution
 from labkit.views.unit_page import unit_page
 from labkit.views.unit_text import unit_text
 from labkit.views.wording import number, percent
@@ -111,25 +112,37 @@ class UnitExplorer(Explorer):
         self.facts = self.units.facts(self.layer.value, self.unit.value)
         self.told.value = prose(told(self.facts, self.units))
         before = self.place.children
-        self.place.children = [self._page(self.facts)]
+        self.place.children = self._page(self.facts)
         for one in before:
             if one is not self.figure:
                 one.close()
 
-    def _page(self, facts: UnitFacts) -> Any:
+    def _page(self, facts: UnitFacts) -> list[Any]:
         if facts.activity is not None:
-            return HTML(unit_text(facts.activity, facts.effect, dark=seen_dark()))
-        if facts.images is None:
-            return HTML(prose(strongest_list(facts)))
+            return [HTML(unit_text(facts.activity, facts.effect, dark=seen_dark()))]
 
         def draw(dark: bool) -> go.Figure:
+            if facts.images is None:
+                return distribution(spread(facts), dark=dark)
             return unit_page(facts.strongest, facts.images, facts.density, facts.effect, dark=dark)
 
         if self.figure is None:
             self.figure = LiteFigure(draw, cursor=self.cursor)
         else:
             self.figure.soon(draw)
-        return self.figure
+        return [HTML(prose(strongest_list(facts))), self.figure] if facts.images is None else [self.figure]
+
+
+def spread(facts: UnitFacts) -> xr.DataArray:
+    """How often the unit answers how much, as one layer of `activation_density`: (layer, bin)."""
+    density = facts.density
+    coords = {
+        "layer": [f"{facts.layer}, unit {facts.unit}"],
+        "centre": (("layer", "bin"), density["bin"].values[None], {"long_name": "activation"}),
+        "width": ("layer", [density.attrs["width"]]),
+    }
+    attrs = {"long_name": "share of activations", "units": "fraction"}
+    return xr.DataArray(density.values[None], dims=("layer", "bin"), coords=coords, attrs=attrs)
 
 
 def told(facts: UnitFacts, units: Units) -> str:

@@ -180,7 +180,8 @@ def unrunnable(model: nn.Module, batch: Any, error: BaseException) -> str:
 def said(error: BaseException) -> str:
     """What another program's error says, as a sentence that is not too long."""
     text = " ".join(str(error).split())
-    return short(f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}.")
+    whole = short(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return whole if whole.endswith((".", "…", "!", "?")) else f"{whole}."
 
 
 def short(text: str) -> str:

@@ -90,7 +90,7 @@ def _checked(batch: Any) -> int:
         wrong = tensor.isnan() if tensor.is_floating_point() else tensor.new_zeros(1, dtype=torch.bool)
         if bool(wrong.any()):
             where = f", the first in input {int(wrong.nonzero()[0, 0])}" if wrong.dim() else ""
-            raise LabError(f"{int(wrong.sum()):,} of the numbers in the batch are NaN{where}; give inputs without.")
+            raise LabError(f"The batch holds {int(wrong.sum()):,} times NaN{where}; give inputs without.")
     return len(tensors[0])
 
 

@@ -148,7 +148,10 @@ def test_a_mobile_network_whose_norms_hold_the_nonlinearity():
 
 
 def test_a_convolutional_block_with_two_linear_layers():
-    model, x = hugging("ConvNextModel", hidden_sizes=[4, 4, 4, 4], depths=[1, 1, 1, 1]), torch.randn(1, 3, 32, 32)
+    model, x = (
+        hugging("ConvNextModel", attention="eager", hidden_sizes=[4, 4, 4, 4], depths=[1, 1, 1, 1]),
+        torch.randn(1, 3, 32, 32),
+    )
     trace = observe(model, x, Activations)
     block = model.encoder.stages[0].layers[0]
     given = entered(model, "encoder.stages.0.layers.0.pwconv1", lambda: model(x))

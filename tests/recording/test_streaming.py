@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.recording.streaming import (
-    FINE,
-    Density,
-    RunningDensity,
-    RunningMoments,
-    duplicates,
-    rows_of,
-)
+from labkit.recording.alike import duplicates, rows_of
+from labkit.recording.density import FINE, Density, RunningDensity
+from labkit.recording.moments import RunningMoments, _sums_of
 
 
 def hostile(kind):
@@ -57,6 +52,20 @@ def test_mean_and_variance_equal_two_passes_over_all_rows(kind):
     np.testing.assert_allclose(merged.mean, mean, rtol=1e-6, atol=1e-3 * np.sqrt(variance).max() + 1e-3 * grain.max())
     assert (np.abs(merged.variance - variance) <= 1e-4 * variance + grain**2).all()
     np.testing.assert_array_equal(merged.active, (whole != 0).sum(0).numpy())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threshold", [0.0, 0.05])
+def test_sums_by_torch_on_other_devices_equal_those_on_the_processor(kind, threshold):
+    for batch in hostile(kind):
+        centre = batch[:1].mean(0)
+        running = RunningMoments()
+        running._sums, running._centre = torch.zeros(3, 5, dtype=torch.float64), centre
+        running.add(batch, threshold)
+        scale = (batch - centre).square().sum(0).max() + 1e-30
+        torch.testing.assert_close(
+            _sums_of(batch, centre, threshold).double(), running._sums, rtol=1e-4, atol=1e-5 * float(scale)
+        )
 
 
 def test_sums_of_squares_in_single_precision_would_fail_the_same_data():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from labkit.parts.gate import Routing
 from labkit.recording.events import Alarms
 from labkit.recording.history import GateRow, Row, UnitRow
-from labkit.recording.streaming import Moments
+from labkit.recording.moments import Moments
 from labkit.recording.watch import watch
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from labkit.recording.budget import AIM, Budget
+from labkit.recording.density import RunningDensity
 from labkit.recording.history import Event, GateRow, History, Row, UnitRow
 from labkit.recording.history_arrays import BINS, common_bins, placed
-from labkit.recording.streaming import RunningDensity, RunningMoments
+from labkit.recording.moments import RunningMoments
 from labkit.recording.watch import watch
 
 

@@ -68,8 +68,10 @@ def test_the_profile_goes_over_the_whole_text():
     values[:, 500:] = 1
     bars = next(trace for trace in dropped(marks(values)).data if trace.type == "bar")
     share = values_of(bars.y)
-    assert len(share) <= 120
+    assert len(share) == 112  # stretches of nine tokens
+    assert values_of(bars.x)[:2].tolist() == [4, 13]
     assert share[0] == 0
+    assert share[55] == pytest.approx(100 * 4 / 9, rel=1e-5)
     assert share[-1] == 100
 
 
