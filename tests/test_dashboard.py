@@ -33,9 +33,12 @@ from labkit.dashboard import (
     study,
     subject,
 )
+from labkit.dashboard.recorded import RecordedCard
 from labkit.dashboard.subject import built_in
 from labkit.errors import LabError
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.recording.saving import save
+from labkit.recording.watch import watch
 from labkit.workbench import tracking
 from labkit.workbench.find import study as find_study
 from labkit.workbench.live import Live
@@ -523,10 +526,10 @@ def test_everything_that_fits_a_model_is_measured_and_drawn(tiny, session):
     shown = measured_card(session, tiny)
     assert {"choice_load", "token_choices", "choice_by_class"} <= set(shown.inspection.measurements)
     seen = set()
-    for chapter in shown.chapter.options:
-        shown.chapter.value = chapter
-        for name, frame in shown.album.frames.items():
-            shown.album.open(name)
+    for chapter in shown.book.chapter.options:
+        shown.book.chapter.value = chapter
+        for name, frame in shown.book.album.frames.items():
+            shown.book.album.open(name)
             assert frame.pane.object is not None, (chapter, name, session.message.object)
             seen.add(name)
     assert {"Tokens", "Load"} <= seen
@@ -556,6 +559,47 @@ def test_units_of_pictures_show_their_strongest_pictures(session):
 def test_a_model_without_hidden_units_has_no_card_of_them(session, tiny):
     bare = replace(tiny, model=torch.nn.Sequential(torch.nn.Linear(tiny.x.shape[1], 10)), loss=None)
     assert measured.unit_card(session, bare) == []
+
+
+def test_a_file_of_another_program_is_opened_without_a_model(session, tmp_path):
+    chosen = np.random.default_rng(0).random((60, 3, 8)).argsort(-1)[..., :2].astype(np.int16)
+    np.save(tmp_path / "routed_experts.npy", chosen)
+    session.arguments["file"] = str(tmp_path / "routed_experts.npy")
+    page = look.LookPage(session)
+    assert page.model.value == look.FILE
+    assert not session.message.visible, session.message.object
+    shown = page.recorded.book
+    assert {"Tokens", "Load"} <= set(shown.album.frames)
+    shown.album.open("Load")
+    assert shown.album.frames["Load"].pane.object is not None
+    assert page.subject is None
+
+
+def test_a_training_that_was_watched_is_opened_from_its_file(session, tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, every=1, optimizer=optimizer) as watching:
+        for _ in range(8):
+            model(torch.randn(16, 4)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    shown = RecordedCard(session, str(save(watching.history, tmp_path / "kept.nc")))
+    assert not session.message.visible, session.message.object
+    assert {"Activations", "Training"} <= set(shown.book.chapter.options)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("", "path of a file"), ("missing.jsonl", "missing.jsonl"), ("bad.jsonl", "line 1")]
+)
+def test_a_file_that_cannot_be_shown_is_a_sentence(session, tmp_path, name, says):
+    (tmp_path / "bad.jsonl").write_text('{"layer": 1, [')
+    card = RecordedCard(session)
+    card.path.value = str(tmp_path / name) if name else ""
+    card.open.clicks += 1
+    assert session.message.visible
+    assert says in session.message.object
+    assert not card.open.disabled
 
 
 OWN = """

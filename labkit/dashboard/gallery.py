@@ -102,6 +102,35 @@ class Album:
         return pn.Column(self.buttons, self.place, sizing_mode="stretch_width", margin=(10, 0, 0, 0))
 
 
+class Chapters:
+    """Pictures in chapters: a row of buttons for the chapters, and an album of the open one."""
+
+    def __init__(self, session: Session):
+        self.chapters: dict[str, list[Picture]] = {}
+        self.chapter = pn.widgets.RadioButtonGroup(
+            options=[], sizing_mode="stretch_width", margin=0, css_classes=["tabs"]
+        )
+        self.album = Album(session)
+        self.chapter.param.watch(lambda _event: self.turned(), "value")
+
+    def fill(self, chapters: dict[str, list[Picture]]) -> None:
+        """Hold these pictures from now on."""
+        self.chapters = {name: pictures for name, pictures in chapters.items() if pictures}
+        names = list(self.chapters)
+        self.chapter.param.update(options=names, value=names[0] if names else None)
+        self.chapter.visible = len(names) > 1
+        self.turned()
+
+    def turned(self) -> None:
+        """Another chapter."""
+        if self.chapter.value in self.chapters:
+            self.album.fill(self.chapters[self.chapter.value])
+
+    def view(self) -> pn.Column:
+        """The buttons and the open picture."""
+        return pn.Column(self.chapter, self.album.view(), sizing_mode="stretch_width", margin=0)
+
+
 def gallery(session: Session, pictures: list[Picture]) -> pn.Column:
     """An album that holds the same pictures for good."""
     album = Album(session)

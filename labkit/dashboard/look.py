@@ -9,9 +9,11 @@ from labkit.dashboard.background import in_background
 from labkit.dashboard.layout import Session, card, grid, heading, html
 from labkit.dashboard.lens import Lens
 from labkit.dashboard.measured import Measured, unit_card
+from labkit.dashboard.recorded import RecordedCard
 from labkit.dashboard.subject import OWN_DATA, Subject, built_in, built_in_names, own
 
 OWN = "A model of your own"
+FILE = "A recording, or the routing that another program wrote"
 EXAMPLE = "my_model.py:make"
 HOW = (
     "Write a Python file with a function that returns a torch model. To bring your own inputs too, return "
@@ -28,7 +30,11 @@ class LookPage:
         asked = session.arguments.get("model", "")
         names = built_in_names()
         self.model = pn.widgets.Select(
-            label="Model", options=[*names, OWN], value=self._known(asked, names), sizing_mode="stretch_width", margin=0
+            label="Model",
+            options=[*names, OWN, FILE],
+            value=FILE if session.arguments.get("file") else self._known(asked, names),
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.place = pn.widgets.TextInput(
             label="File and function",
@@ -59,7 +65,10 @@ class LookPage:
         self._turn = 0
         self.model.param.watch(lambda _event: self.choose(), "value")
         self.load.on_click(lambda _event: self.open_own())
-        if self.model.value != OWN or asked:
+        self.recorded = RecordedCard(session, session.arguments.get("file", ""))
+        self.files = pn.Column(*self.recorded.view(), sizing_mode="stretch_width", margin=(16, 0, 0, 0))
+        self.files.visible = self.model.value == FILE
+        if self.model.value != FILE and (self.model.value != OWN or asked):
             self.open()
 
     @staticmethod
@@ -69,7 +78,9 @@ class LookPage:
     def choose(self) -> None:
         """Another model was chosen: open it, or ask for the file of one's own."""
         self.own.visible = self.model.value == OWN
-        if self.model.value == OWN:
+        self.files.visible = self.model.value == FILE
+        if self.model.value in (OWN, FILE):
+            self._turn += 1
             self.stage[:] = []
         else:
             self.open()
@@ -102,7 +113,10 @@ class LookPage:
 
     def view(self) -> list[Any]:
         """The contents below the heading."""
-        return [card(grid(self.model, columns="minmax(0, 560px)"), self.own, title="Which model"), self.stage]
+        return [
+            card(grid(self.model, columns="minmax(0, 560px)"), self.own, self.files, title="Which model"),
+            self.stage,
+        ]
 
 
 def build(session: Session) -> list[Any]:

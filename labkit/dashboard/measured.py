@@ -5,7 +5,7 @@ from typing import Any
 import panel as pn
 
 from labkit.dashboard.background import in_background
-from labkit.dashboard.gallery import Album, figure_pane
+from labkit.dashboard.gallery import Chapters, figure_pane
 from labkit.dashboard.layout import Session, card, grid, html
 from labkit.dashboard.subject import Subject
 from labkit.recording.record import NothingRecorded
@@ -37,14 +37,9 @@ class Measured:
             margin=0,
         )
         self.stage = pn.Column(self.intro, sizing_mode="stretch_width", margin=0)
-        self.chapter = pn.widgets.RadioButtonGroup(
-            options=[], sizing_mode="stretch_width", margin=0, css_classes=["tabs"]
-        )
-        self.album = Album(session)
         self.inspection: Inspection | None = None
-        self.chapters: dict[str, Any] = {}
+        self.book = Chapters(session)
         self.button.on_click(lambda _event: self.measure())
-        self.chapter.param.watch(lambda _event: self.turned(), "value")
 
     def measure(self) -> None:
         """Measure in the background; a second click meanwhile does nothing."""
@@ -65,17 +60,9 @@ class Measured:
 
     def show(self, found: Inspection) -> None:
         """The pictures of what was measured."""
-        self.inspection, self.chapters = found, chapters(found)
-        names = list(self.chapters)
-        self.chapter.param.update(options=names, value=names[0])
-        self.chapter.visible = len(names) > 1
-        self.turned()
-        self.stage[:] = [html(heading(found), margin=(0, 0, 12, 0)), self.chapter, self.album.view()]
-
-    def turned(self) -> None:
-        """Another chapter."""
-        if self.chapter.value in self.chapters:
-            self.album.fill(self.chapters[self.chapter.value])
+        self.inspection = found
+        self.book.fill(chapters(found))
+        self.stage[:] = [html(heading(found), margin=(0, 0, 12, 0)), self.book.view()]
 
     def view(self) -> Any:
         """The card."""

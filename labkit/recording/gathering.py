@@ -31,7 +31,7 @@ from labkit.recording.moments import RunningMoments, Scratch
 ENOUGH = 1000
 SAMPLE = 128
 """Rows that correlations are computed on."""
-DENSITY_STRIDE, DENSITY_VALUES = 8, 8_192
+DENSITY_STRIDE, DENSITY_VALUES = 8, 16_384
 """The histogram counts each eighth of the rows that a look sees, and about so many values of a call at most."""
 FLAT = 0.95
 EXACT = 16_384
@@ -78,8 +78,11 @@ class Units:
         self._silent: np.ndarray | None = None
         self.threshold: float | None = 0.0 if rectified else None
 
-    def add(self, values: Tensor, stride: int, offset: int, sample: bool) -> None:
-        """Count in what the layer said: values (..., units). With `sample`, some rows are kept to be compared."""
+    def add(self, values: Tensor, stride: int, offset: int, *, sample: bool, dense: bool) -> None:
+        """Count in what the layer said: values (..., units), detached.
+
+        With `sample`, some rows are kept to be compared; with `dense`, values are counted for the histogram.
+        """
         rows = rows_of(values, stride, offset)
         if not rows.numel():
             return
@@ -88,7 +91,7 @@ class Units:
             if self.threshold is None:
                 self.threshold = _threshold(rows)
             self._moments.add(rows, self.threshold)
-        if self._density is not None:
+        if self._density is not None and dense:
             apart = min(len(rows), max(DENSITY_STRIDE, rows.numel() // DENSITY_VALUES))
             self._density.add(rows[offset % apart :: apart])
         if self._bounds is not None:

@@ -34,7 +34,7 @@ class Looker:
         self._units: dict[str, Units] = {}
         self._choices: dict[str, Choices] = {}
         self._answer: Any = None
-        self._stride, self._offset, self._sample, self._always = 1, 0, False, False
+        self._stride, self._offset, self._sample, self._dense, self._always = 1, 0, False, True, False
         self.steps = Steps(model.named_parameters()) if "gradients" in what else None
         self.problems: dict[str, str] = {}
         """What could not be read, by name, and why."""
@@ -46,9 +46,15 @@ class Looker:
         """Whether the model's answers were numbers at the last look."""
         self.looking = False
 
-    def open(self, stride: int = 1, offset: int = 0, *, sample: bool = False, always: bool = False) -> None:
-        """Install the hooks: each `stride`-th row is read. `always` reads evaluation too."""
-        self._stride, self._offset, self._sample, self._always = stride, offset, sample, always
+    def open(
+        self, stride: int = 1, offset: int = 0, *, sample: bool = False, dense: bool = True, always: bool = False
+    ) -> None:
+        """Install the hooks: each `stride`-th row is read.
+
+        With `sample`, rows are kept to find duplicates; with `dense`, values are counted and the model's answer is
+        checked; with `always`, evaluation is read too.
+        """
+        self._stride, self._offset, self._sample, self._dense, self._always = stride, offset, sample, dense, always
         self.finite = True
         if self.looking:
             return
@@ -111,13 +117,12 @@ class Looker:
             return
         start = time.perf_counter()
         try:
-            with torch.no_grad():
-                device = (value.values if isinstance(value, Activations) else value.index).device.type
-                if torch.is_autocast_enabled(device):
-                    with torch.autocast(device, enabled=False):
-                        self._read(name, value)
-                else:
+            device = (value.values if isinstance(value, Activations) else value.index).device.type
+            if torch.is_autocast_enabled(device):
+                with torch.autocast(device, enabled=False):
                     self._read(name, value)
+            else:
+                self._read(name, value)
         except Exception as error:  # what cannot be read must not end somebody's training
             self.problems[name] = f"{type(error).__name__}: {str(error).split(chr(10))[0]}"
             self._ears.skip(name)
@@ -135,10 +140,10 @@ class Looker:
             rectified = self._ears.rectified(name)
             self._units[name] = Units(self._scratch, self._ears.bounds(name), rectified=rectified, **kinds)
         self.rows = max(self.rows, values.numel() // max(1, values.shape[-1]))
-        self._units[name].add(values, self._stride, self._offset, self._sample)
+        self._units[name].add(values, self._stride, self._offset, sample=self._sample, dense=self._dense)
 
     def _answered(self, module: nn.Module, _arguments: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or in_backward() or not module.training:
+        if not self._dense or torch.compiler.is_compiling() or in_backward() or not module.training:
             return
         start = time.perf_counter()
         for tensor in _numbers_of(output):

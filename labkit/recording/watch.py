@@ -27,14 +27,14 @@ from labkit.recording.counting import Clock, Counter
 from labkit.recording.events import Alarms
 from labkit.recording.history import ROWS, History, Row
 from labkit.recording.looking import Looker
-from labkit.recording.proof import Proof, few, hooks_of, prove, random_state
+from labkit.recording.proof import Proof, few, hooks_of, prove
 from labkit.recording.provenance import about
 from labkit.recording.watchable import WHAT, refuse_to_watch
 
 SELDOM, PROBED = 64, 16
 """Steps at least between two checks for duplicates, and between two evaluations of the probe."""
 APART = 4
-"""Steps at least between two rows: a row costs about as much as a look."""
+"""Steps at least between two rows, and between two looks at densities and at the answer."""
 
 
 def watch(
@@ -87,8 +87,6 @@ class Watching:
         self.history = History(keep)
         self.history.facts = about(self.model)
         self.proof: Proof | None = None
-        self.random_untouched = True
-        """Whether torch's random numbers were the same before and after every row was made."""
         self._optimizer, self._probe, self._every = optimizer, probe, every
         self._clock, self._budget, self._alarms = Clock(), Budget(budget, every), Alarms()
         self._looker = Looker(self.model, names, what, self._clock)
@@ -104,7 +102,7 @@ class Watching:
         )
         self._started = self._mark = self._looks_per_row = 0.0
         self._looks = self._looks_in_row = 0
-        self._checked = self._probed = -SELDOM
+        self._checked = self._probed = self._dense_at = -SELDOM
         self._group = 1
         self._seen: Any = None
         self._passing: Any = None
@@ -177,12 +175,13 @@ class Watching:
         """Install the hooks for the next step."""
         self._looks += 1
         sample = self._counter.steps + 1 - self._checked >= SELDOM
+        dense = self._counter.steps + 1 - self._dense_at >= APART
         stride = self._budget.stride_for(self._looker.rows)
-        self._looker.open(stride, self._looks, sample=sample)
+        self._looker.open(stride, self._looks, sample=sample, dense=dense)
         if self._looker.steps is not None and self._counter.counts == "forward":
             self._looker.steps.remember()
-        if sample:
-            self._checked = self._counter.steps + 1
+        self._checked = self._counter.steps + 1 if sample else self._checked
+        self._dense_at = self._counter.steps + 1 if dense else self._dense_at
 
     def _entered(self, arguments: tuple, named: dict) -> None:
         if self._probe is None and self._looker.looking and self._looks % SELDOM == 1:
@@ -225,7 +224,7 @@ class Watching:
 
     def _keep(self) -> None:
         """Make a row of what was read since the last one."""
-        start, before = time.perf_counter(), random_state()
+        start = time.perf_counter()
         looker, step = self._looker, max(1, self._counter.steps)
         firsts = {}
         if self._probe is not None and looker.routers() and step - self._probed >= PROBED:
@@ -241,7 +240,6 @@ class Watching:
         self.history.choice = looker.word()
         if self.history.keep(row):
             self._group *= 2
-        self.random_untouched &= all(map(torch.equal, before, random_state()))
         self._looks_per_row = self._budget.looks_per_row(time.perf_counter() - start)
 
     @property

@@ -43,7 +43,6 @@ CELLS = (
     "mixture = ModelView(mine, (x, labels), images=digits.images(range(120))); mixture",
     "past = HistoryView(watching.history); past",
 )
-TITLE = "cell => cell.querySelector('.js-plotly-plot .gtitle, .js-plotly-plot .g-gtitle')?.textContent ?? ''"
 HEARD = "([plot, before]) => plot.getAttribute('aria-label') !== before"
 
 
@@ -58,30 +57,36 @@ def notebook() -> str:
 
 def seen(page, cell):
     """The open part of a cell, where tabs hide the others."""
-    tabs = cell.locator(".lm-TabPanel-stackedPanel > .lm-Widget:not(.lm-mod-hidden)")
+    tabs = cell.locator(".widget-tab-contents > .lm-Widget:not(.lm-mod-hidden)")
     return tabs.first if tabs.count() else cell
 
 
 def turn_through(page, cell) -> list[str]:
     """Turn to every picture of a book and wait until each is drawn; the names."""
     names, place = [], seen(page, cell)
-    chapters = place.locator(".widget-toggle-buttons").first.locator("button")
+    chapters, view = place.locator(".widget-toggle-buttons").first.locator("button"), place.locator("select").first
     for chapter in range(chapters.count()):
+        before, options = alt(place), view.inner_text()
         chapters.nth(chapter).click()
-        page.wait_for_function(
-            "button => button.classList.contains('mod-active')", arg=chapters.nth(chapter).element_handle()
-        )
-        view = place.locator("select").first
-        for name in view.locator("option").all_inner_texts():
+        if chapter:
+            changed = "([select, before]) => select.innerText !== before"
+            page.wait_for_function(changed, arg=[view.element_handle(), options], timeout=10_000)
+            heard(page, place, before)
+        for number, name in enumerate(view.locator("option").all_inner_texts()):
             before = alt(place)
-            if view.input_value() != name:
+            if number:
                 view.select_option(label=name)
-                page.wait_for_function(HEARD, arg=[plot(place).element_handle(), before], timeout=10_000)
+                heard(page, place, before)
             plot(place).locator(".main-svg").first.wait_for()
             assert place.locator("[role=alert]").count() == 0, name
             assert len(alt(place)) > 20, name
             names.append(name.replace("\xa0", " "))
     return names
+
+
+def heard(page, place, before: str) -> None:
+    """Wait until another picture is drawn than the one with these words."""
+    page.wait_for_function(HEARD, arg=[plot(place).element_handle(), before], timeout=10_000)
 
 
 def plot(place):
@@ -116,7 +121,7 @@ def test_models_are_looked_into_tab_by_tab_and_picture_by_picture(lab, page, tmp
         place = turn_to(page, cnn, "Units")
         before = alt(place)
         place.get_by_role("button", name="weaker").click()
-        page.wait_for_function(HEARD, arg=[plot(place).element_handle(), before], timeout=10_000)
+        heard(page, place, before)
         place = turn_to(page, cnn, "Thresholds")
         place.get_by_role("button", name="Measure").click()
         plot(place).wait_for(timeout=40_000)
