@@ -48,12 +48,13 @@ class UnitRow:
 
     def merged(self, later: "UnitRow") -> "UnitRow":
         """Both windows as one."""
+        duplicate = self.duplicate if later.duplicate is None else later.duplicate
         return replace(
             later,
             count=self.count + later.count,
             moments=_put_together(self.moments, later.moments),
             density=_put_together(self.density, later.density),
-            duplicate=self.duplicate if later.duplicate is None else later.duplicate,
+            duplicate=duplicate,
         )
 
     @property
@@ -81,6 +82,9 @@ class GateRow:
     """(tokens of the probe,) the first choice in evaluation at the end of the window."""
 
     def merged(self, later: "GateRow") -> "GateRow":
+        """Both windows as one; the later one alone where the router was given other choices in between."""
+        if len(self.load) != len(later.load):
+            return later
         inputs = self.inputs + later.inputs
         known = [one for one in (self, later) if np.isfinite(one.margin)]
         margin = np.average([one.margin for one in known], weights=[one.inputs for one in known]) if known else np.nan

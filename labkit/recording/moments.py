@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STRETCH = 64
-"""Rows that are summed at once: few enough to stay in the cache for all three sums, and to be counted in a byte."""
+STRETCH, BYTE = 65_536, 255
+"""Values that are summed at once, few enough to stay in the cache for all three sums; and rows that a byte can count."""
 SHIFT_FROM = 25.0
 """mean²/variance above which a layer's values are centred before they are squared."""
 
@@ -32,9 +32,11 @@ class Moments:
     variance: np.ndarray
 
     def merged(self, later: "Moments") -> "Moments":
-        """Both windows as one."""
+        """Both windows as one; the later one alone where the layer was given other units in between."""
         if not self.count or not later.count:
             return later if later.count else self
+        if len(self.mean) != len(later.mean):
+            return later
         count = self.count + later.count
         share = later.count / count
         gap = later.mean - self.mean
@@ -94,8 +96,9 @@ class RunningMoments:
     def _add_up(self, values: np.ndarray, threshold: float, sums: np.ndarray) -> None:
         """Stretch by stretch, each sum in one pass."""
         centre = None if self._centre is None else self._centre.numpy()
-        for start in range(0, len(values), STRETCH):
-            rows = values[start : start + STRETCH]
+        height = min(BYTE, max(1, STRETCH // values.shape[1]))
+        for start in range(0, len(values), height):
+            rows = values[start : start + height]
             flags = self._scratch.like(rows, np.bool_)
             if threshold:
                 np.greater(np.abs(rows, out=self._scratch.like(rows, rows.dtype)), threshold, out=flags)

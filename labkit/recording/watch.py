@@ -14,11 +14,11 @@ Names and axes of the result: `labkit.recording.history_arrays`; events: `labkit
 """
 
 import html
+import math
 import time
 import warnings
 from typing import Any
 
-import torch
 from torch import nn
 
 from labkit.errors import LabError
@@ -102,7 +102,8 @@ class Watching:
         )
         self._started = self._mark = self._looks_per_row = 0.0
         self._looks = self._looks_in_row = 0
-        self._checked = self._probed = self._dense_at = -SELDOM
+        self._checked = self._dense_at = -SELDOM
+        self._probed: float = -PROBED
         self._group = 1
         self._seen: Any = None
         self._passing: Any = None
@@ -226,9 +227,7 @@ class Watching:
         """Make a row of what was read since the last one."""
         start = time.perf_counter()
         looker, step = self._looker, max(1, self._counter.steps)
-        firsts = {}
-        if self._probe is not None and looker.routers() and step - self._probed >= PROBED:
-            firsts, self._probed = looker.firsts(self._probe), step
+        firsts = self._first_choices(step)
         units, gates = looker.units(), looker.gates(firsts)
         gradients, updates = looker.steps.row() if looker.steps is not None else ({}, {})
         self._looks_in_row, self._kept_at = 0, step
@@ -241,6 +240,18 @@ class Watching:
         if self.history.keep(row):
             self._group *= 2
         self._looks_per_row = self._budget.looks_per_row(time.perf_counter() - start)
+
+    def _first_choices(self, step: int) -> dict:
+        """The routers' first choices on the probe, where there are both and the last ones are old enough."""
+        if self._probe is None or not self._looker.routers() or step - self._probed < PROBED:
+            return {}
+        self._probed = step
+        try:
+            return self._looker.firsts(self._probe)
+        except Exception as error:  # a probe that does not fit must not end somebody's training
+            self.problems["the probe"] = f"{type(error).__name__}: {str(error).split(chr(10))[0]}"
+            self._probed = math.inf
+            return {}
 
     @property
     def unseen(self) -> str:

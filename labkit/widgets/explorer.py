@@ -59,7 +59,7 @@ class Explorer(VBox):
         super().close()
 
     def _follow(self) -> None:
-        if True:
+        if self.awake and self.comm is not None:
             self.led()
 
 

@@ -754,12 +754,10 @@ def test_the_table_of_a_figure_opens(book):
     assert button.get_attribute("aria-expanded") == "true"
 
 
-def test_a_page_opens_quickly(page, tmp_path):
+def test_a_page_draws_everything_without_being_asked(page, tmp_path):
     export_page({"Curves": curves(**curves_example()), "Array": ArrayExplorer(likeness())}, tmp_path / "page.html")
-    start = time.perf_counter()
     page.goto((tmp_path / "page.html").as_uri())
     page.wait_for_function(
         "() => globalThis.labkitModels?.length === 2 && labkitModels.every((one) => one.get('acked') === one.get('seq'))"
     )
-    assert time.perf_counter() - start < 10
     clean(page)

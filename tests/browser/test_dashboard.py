@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -198,3 +199,34 @@ def test_runs_are_compared_and_exported(page, server):
     assert lines[0] == "run_id,name,metric,step,value"
     assert len(lines) > 10
     assert page.errors == []
+
+
+def test_everything_that_is_measured_of_somebody_elses_model_is_drawn(page, server):
+    """A model that loads in no time, opened by its address: every picture of every chapter, then another unit."""
+    visit(page, f"{server}/look?model={quote('convolutional network for digits (not trained here)')}")
+    page.get_by_text("what it answers to").first.wait_for(timeout=60_000)
+    page.get_by_role("button", name="Measure everything").click()
+    page.get_by_text("What it is made of (4 blocks)").wait_for(timeout=60_000)
+    for chapter, pictures in {
+        "Activations": {
+            "Map of units": "unit by unit",
+            "Distribution": "how the values are spread",
+            "Idle units": "Units in poor health",
+            "Similarity of layers": "Similarity of representations",
+            "Spectrum": "variance",
+        },
+        "Sparsity": {
+            "Active fraction": "Share of active units",
+            "Lifetime sparsity": "how choosy",
+            "Active together": "are active together",
+        },
+    }.items():
+        page.get_by_role("button", name=chapter, exact=True).click()
+        for picture, title in pictures.items():
+            page.get_by_role("button", name=picture, exact=True).click()
+            page.locator(".js-plotly-plot").get_by_text(title).first.wait_for(timeout=30_000)
+    before = page.get_by_text("what it answers to").first.inner_text()
+    page.get_by_role("button", name="weaker ▶").click()
+    page.wait_for_function("before => !document.body.innerText.includes(before)", arg=before, timeout=10_000)
+    assert page.errors == []
+    assert page.outside == []

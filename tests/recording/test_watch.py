@@ -395,3 +395,28 @@ def test_the_summary_is_words_also_for_the_notebook():
     assert "Watched 3 steps of Sequential" in str(watching)
     assert "overhead" in watching._repr_html_()
     assert float(watching.overhead) > 0
+
+
+def test_a_probe_that_does_not_fit_is_reported_and_the_training_goes_on():
+    model = nn.Sequential(MixtureOfExperts(6, 3, experts=4, expert_width=5, chosen=2))
+    optimizer = adam(model)
+    with watch(model, every=1, optimizer=optimizer, probe=torch.randn(3, 7)) as watching:
+        train(model, optimizer, steps=40)
+    assert watching.steps == 40
+    assert list(watching.problems) == ["the probe"]
+    assert "could not evaluate the probe" in watching.proof.why_not
+
+
+def test_layers_that_are_cut_while_they_are_watched_go_on_with_their_new_width():
+    model = mlp()
+    optimizer = adam(model)
+    with watch(model, every=1, optimizer=optimizer, keep=8) as watching:
+        train(model, optimizer, steps=9)
+        with torch.no_grad():
+            model[0].weight, model[0].bias = (nn.Parameter(part[:10]) for part in (model[0].weight, model[0].bias))
+            model[3].weight = nn.Parameter(model[3].weight[:, :10])
+        train(model, adam(model), steps=1)
+        train(model, optimizer, steps=9)
+    last = watching.history.data["mean"].sel(layer="1").isel(step=-1)
+    assert int(last.notnull().sum()) == 10
+    assert watching.problems == {}

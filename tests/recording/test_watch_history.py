@@ -227,7 +227,7 @@ def test_the_measured_overhead_is_that_of_a_clock_beside_it(monkeypatch):
     assert overhead.looks == 30
     assert 30 * 0.002 <= overhead.seconds < 0.5 * whole
     assert overhead.training >= 60 * 0.004
-    assert overhead.seconds + overhead.training == pytest.approx(whole, rel=0.03)
+    assert overhead.seconds + overhead.training == pytest.approx(whole, rel=0.1)
     assert overhead.fraction == pytest.approx(overhead.seconds / overhead.training)
     assert overhead.difference is not None
     assert "steps with a look against steps without" in str(overhead)

@@ -141,6 +141,15 @@ def test_tokens_carry_their_words_without_the_padding():
         assert found.measurements[name]["text"].values.tolist() == list("abcdefgh"), name
 
 
+def test_a_token_without_a_text_is_told_from_padding_by_the_mask():
+    real = torch.tensor([[True, True, False], [True, True, True]])
+    words = Words.read([["a", "", ""], ["", "d", "e"]], real)
+    assert words.of(5) == ["a", "", "", "d", "e"]
+    assert words.part([1]).of(3) == ["", "d", "e"]
+    spread = Words.read([["a", "", ""], ["c", "", "e"]], torch.tensor([[True, False, False], [True, True, False]]))
+    assert spread.of(3) == ["a", "c", ""], "not the three that are not empty"
+
+
 def test_padding_that_no_mask_tells_counts_as_tokens_and_keeps_the_words_in_place():
     words = Words.read([["a", "b", ""], ["c", "", ""]])
     assert words.of(3) == ["a", "b", "c"]

