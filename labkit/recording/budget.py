@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 
 AIM = 0.6
-"""Share of the budget that is spent on purpose: the rest is for what cannot be seen."""
+"""Share of the budget that is spent on looks: the rest is for waiting hooks and for what cannot be seen."""
 COLD = 2
 SELDOM = 16
 """A look in so many steps at least, if need be at fewer rows."""
@@ -85,15 +85,19 @@ class Budget:
                 self._own.append(own)
             else:
                 self._plain.append(seconds)
-        if self.steps % SELDOM == 0 or not self._usual:
+        if number % SELDOM == 0 or not self._usual:
             self._usual = statistics.median(self._plain) if self._plain else seconds - own
-        self._purse += AIM * self.share * min(seconds - own, 5 * self._usual)  # a pause pays for nothing
+        earned = self.share * min(seconds - own, 5 * self._usual)  # a pause pays for nothing
+        self._purse += AIM * earned
         if looked and self.looks <= COLD:
             return
-        self._purse -= own * (self._hidden() if looked else 1)
         if looked:
             self._price = own if not self._price else 0.7 * self._price + 0.3 * own
-        self._purse = min(self._purse, self._price)  # what a rest has saved is not spent all at once
+            self._purse -= own * self._hidden()
+        else:
+            self._purse -= max(0.0, own - (1 - AIM) * earned)  # being there comes out of what looks leave over
+        if self._purse > self._price:  # what a rest has saved is not spent all at once
+            self._purse = self._price
 
     def due(self) -> bool:
         """Whether to look at the next step."""

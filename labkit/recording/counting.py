@@ -30,8 +30,8 @@ class Clock:
 class Counter:
     """Counts the steps of a training while it is open.
 
-    `ended()` is called after each step, `before(parameters)` and `after()` around the optimizer's own step, with the
-    numbers (`id`) of the parameters that it moves, `entered(arguments, named)` at each training forward.
+    `ended()` is called after each step; while `looking`, `before(parameters)` and `after()` around the optimizer's own
+    step, with the numbers (`id`) of the parameters that it moves, and `entered(arguments, named)` at a training forward.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class Counter:
         self.forwards = self.steps = self.examples = 0
         self.unfinished = False
         """Whether a forward has run whose step has not ended."""
+        self.looking = True
+        """Whether anyone wants to know what an optimizer's step does."""
 
     def open(self) -> list[Any]:
         """Install the hooks and return them."""
@@ -103,12 +105,17 @@ class Counter:
         start = time.perf_counter()
         self.forwards += 1
         self.unfinished = True
-        self.examples += size_of((*arguments, *named.values()))
-        self._entered(arguments, named)
+        first = arguments[0] if arguments else None
+        if isinstance(first, Tensor) and first.ndim:
+            self.examples += len(first)
+        else:
+            self.examples += size_of((*arguments, *named.values()))
+        if self.looking:
+            self._entered(arguments, named)
         self._clock.own += time.perf_counter() - start
 
     def _step_begins(self, optimizer: Any, _arguments: tuple, _named: dict) -> None:
-        if self._is_mine(optimizer):
+        if self.looking and self._is_mine(optimizer):
             start = time.perf_counter()
             self._before(self._moved)
             self._clock.own += time.perf_counter() - start
@@ -116,9 +123,10 @@ class Counter:
     def _step_ends(self, optimizer: Any, _arguments: tuple, _named: dict) -> None:
         if not self._is_mine(optimizer):
             return
-        start = time.perf_counter()
-        self._after()
-        self._clock.own += time.perf_counter() - start
+        if self.looking:
+            start = time.perf_counter()
+            self._after()
+            self._clock.own += time.perf_counter() - start
         if self.counts is None:
             self.counts = "optimizer"
         if self.counts == "optimizer":

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from labkit.parts.gate import Routing
-from labkit.recording.alike import duplicates, rows_of
 from labkit.recording.density import RunningDensity
+from labkit.recording.duplicates import duplicates
 from labkit.recording.history import GateRow, UnitRow
-from labkit.recording.moments import RunningMoments, Scratch
+from labkit.recording.moments import RunningMoments, Scratch, some_rows
 
 ENOUGH = 1000
 SAMPLE = 128
@@ -83,7 +83,7 @@ class Units:
 
         With `sample`, some rows are kept to be compared; with `dense`, values are counted for the histogram.
         """
-        rows = rows_of(values, stride, offset)
+        rows = some_rows(values, stride, offset)
         if not rows.numel():
             return
         self._count += len(rows)

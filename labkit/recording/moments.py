@@ -48,6 +48,25 @@ class Moments:
         )
 
 
+def some_rows(values: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
+    """Every `stride`-th row of values (..., units), as (rows, units). Copies only what it keeps.
+
+    The first row is `offset`; shifting it from look to look makes sure that no position is left out for good.
+    """
+    if values.ndim == 1:
+        values = values.unsqueeze(0)
+    try:
+        return values.view(-1, values.shape[-1])[offset % stride :: stride]
+    except RuntimeError:  # channels of an image come last by a permutation, and cannot be laid flat without a copy
+        pass
+    for axis in range(values.ndim - 1):
+        step = min(stride, values.shape[axis])
+        if step > 1:
+            values = values[(slice(None),) * axis + (slice(offset % step, None, step),)]
+            stride = max(1, stride // step)
+    return values.reshape(-1, values.shape[-1])
+
+
 class Scratch:
     """Memory for intermediate values that is used again and again: asking for it anew costs more than filling it."""
 
@@ -97,18 +116,22 @@ class RunningMoments:
         """Stretch by stretch, each sum in one pass."""
         centre = None if self._centre is None else self._centre.numpy()
         height = min(BYTE, max(1, STRETCH // values.shape[1]))
+        first = values[:height]
+        flags, room = self._scratch.like(first, np.bool_), self._scratch.like(first, first.dtype)
+        bytes_of_flags, total, squares, active = flags.view(np.uint8), *sums
         for start in range(0, len(values), height):
             rows = values[start : start + height]
-            flags = self._scratch.like(rows, np.bool_)
+            if len(rows) < height:
+                flags, room, bytes_of_flags = flags[: len(rows)], room[: len(rows)], bytes_of_flags[: len(rows)]
             if threshold:
-                np.greater(np.abs(rows, out=self._scratch.like(rows, rows.dtype)), threshold, out=flags)
+                np.greater(np.abs(rows, out=room), threshold, out=flags)
             else:
                 np.not_equal(rows, 0, out=flags)
             if centre is not None:
-                rows = np.subtract(rows, centre, out=self._scratch.like(rows, rows.dtype))
-            sums[0] += np.einsum("ij->j", rows)
-            sums[1] += np.einsum("ij,ij->j", rows, rows)
-            sums[2] += np.einsum("ij->j", flags.view(np.uint8))
+                rows = np.subtract(rows, centre, out=room)
+            total += np.einsum("ij->j", rows)
+            squares += np.einsum("ij,ij->j", rows, rows)
+            active += np.einsum("ij->j", bytes_of_flags)
 
     def drain(self) -> Moments | None:
         """What was added since the last drain, or None; the next window begins empty."""

@@ -96,8 +96,8 @@ class Watching:
             optimizer,
             self._clock,
             ended=self._ended,
-            before=lambda moved: steps.before(moved) if steps and self._looker.looking else None,
-            after=lambda: steps.after() if steps and self._looker.looking else None,
+            before=lambda moved: steps.before(moved) if steps else None,
+            after=lambda: steps.after() if steps else None,
             entered=self._entered,
         )
         self._started = self._mark = self._looks_per_row = 0.0
@@ -185,7 +185,7 @@ class Watching:
         self._dense_at = self._counter.steps + 1 if dense else self._dense_at
 
     def _entered(self, arguments: tuple, named: dict) -> None:
-        if self._probe is None and self._looker.looking and self._looks % SELDOM == 1:
+        if self._probe is None and self._looks % SELDOM == 1:
             self._passing = (arguments, named)
 
     def _notice_gradients(self) -> None:
@@ -221,6 +221,7 @@ class Watching:
             self._look()
         elif looked:
             self._looker.close()
+        self._counter.looking = self._looker.looking
         self._clock.own += time.perf_counter() - end
 
     def _keep(self) -> None:

@@ -545,8 +545,8 @@ def leaves(dark: bool) -> go.Figure:
     return styled(figure, alt="Leaves", dark=dark, axes={"x": "choice", "y": "step"})
 
 
-@pytest.fixture
-def book(page, tmp_path):
+@pytest.fixture(scope="module")
+def book_file(tmp_path_factory):
     """A page with curves over steps, a heat map with a slider, a map of steps by leaves, and an array, all linked."""
     pictures = {
         "Curves": lambda dark: curves(**curves_example(), dark=dark),
@@ -557,8 +557,15 @@ def book(page, tmp_path):
             [{"says": "A", "rule": "B", "measured": "1", "verdict": "shown", "seeds": 2}], dark=dark
         ),
     }
-    export_page(pictures, tmp_path / "book.html", title="Linked pictures")
-    page.goto((tmp_path / "book.html").as_uri())
+    path = tmp_path_factory.mktemp("book") / "book.html"
+    export_page(pictures, path, title="Linked pictures")
+    return path
+
+
+@pytest.fixture
+def book(page, book_file):
+    """That page, opened and drawn."""
+    page.goto(book_file.as_uri())
     page.wait_for_function(
         "() => globalThis.labkitModels?.length === 4 && labkitModels.every((one) => one.get('acked') === one.get('seq'))"
     )
@@ -712,7 +719,7 @@ def test_every_picture_of_the_page_is_saved(book):
     for place, section in enumerate(book.locator("section[data-kind]").all()):
         section.scroll_into_view_if_needed()
         for ending, head in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"")):
-            with book.expect_download() as saved:
+            with book.expect_download(timeout=60_000) as saved:
                 section.get_by_role("button", name=f"as {ending}").click()
             content = saved.value.path().read_bytes()
             assert content.startswith(head), (place, ending)

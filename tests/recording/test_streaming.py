@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.recording.alike import duplicates, rows_of
 from labkit.recording.density import FINE, Density, RunningDensity
-from labkit.recording.moments import RunningMoments, _sums_of
+from labkit.recording.duplicates import duplicates
+from labkit.recording.moments import RunningMoments, _sums_of, some_rows
 
 
 def hostile(kind):
@@ -142,11 +142,11 @@ def test_odd_values_are_counted_and_those_that_are_no_numbers_left_out(values):
 
 def test_rows_are_those_of_the_flat_table_whatever_the_memory_looks_like():
     flat = torch.randn(4, 6, 5)
-    assert torch.equal(rows_of(flat, 3, 1), flat.reshape(-1, 5)[1::3])
+    assert torch.equal(some_rows(flat, 3, 1), flat.reshape(-1, 5)[1::3])
     image = torch.randn(8, 5, 4, 4).movedim(1, -1)
     assert not image.is_contiguous()
-    assert rows_of(image).shape == (8 * 16, 5)
-    kept = rows_of(image, 32, 3)
+    assert some_rows(image).shape == (8 * 16, 5)
+    kept = some_rows(image, 32, 3)
     assert kept.shape == (4, 5)
     assert all((image.reshape(-1, 5) == row).all(1).any() for row in kept)
 

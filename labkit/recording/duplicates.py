@@ -1,29 +1,10 @@
-"""Units of a layer that say the same, and the rows that a table of values is read at."""
+"""Units of a layer that say again what an earlier one says: by the correlation of their values over some rows."""
 
 import torch
 from torch import Tensor
 
 BLOCK = 256
 """Units that are compared with all earlier ones at once."""
-
-
-def rows_of(values: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
-    """Every `stride`-th row of values (..., units), as (rows, units). Copies only what it keeps.
-
-    The first row is `offset`; shifting it from look to look makes sure that no position is left out for good.
-    """
-    if values.ndim == 1:
-        values = values.unsqueeze(0)
-    try:
-        return values.view(-1, values.shape[-1])[offset % stride :: stride]
-    except RuntimeError:  # channels of an image come last by a permutation, and cannot be laid flat without a copy
-        pass
-    for axis in range(values.ndim - 1):
-        step = min(stride, values.shape[axis])
-        if step > 1:
-            values = values[(slice(None),) * axis + (slice(offset % step, None, step),)]
-            stride = max(1, stride // step)
-    return values.reshape(-1, values.shape[-1])
 
 
 def duplicates(values: Tensor, *, alike: float = 0.98, often: int = 8, threshold: float = 0.0) -> Tensor:
