@@ -134,7 +134,7 @@ class UnitCard:
             self.unit,
             self.stronger,
             self.weaker,
-            columns="minmax(0, 320px) minmax(0, 140px) auto auto",
+            columns="minmax(0, 320px) minmax(0, 140px) max-content max-content",
             narrow="minmax(0, 1fr) minmax(0, 1fr)",
             margin=(0, 0, 10, 0),
         )
