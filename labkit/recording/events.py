@@ -125,7 +125,8 @@ class Alarms:
         if new:
             which = ", ".join(map(str, new[:8])) + (f" and {len(new) - 8} more" if len(new) > 8 else "")
             left = f"{choices - len(lost):,} of {choices:,} are still in use"
-            found.append(Event(step, name, "expert dies", f"choice {which} gets nothing any more; {left}."))
+            gets = "choice {} gets" if len(new) == 1 else "choices {} get"
+            found.append(Event(step, name, "expert dies", f"{gets.format(which)} nothing any more; {left}."))
         return found
 
     def gradients(self, step: int, norms: Mapping[str, float]) -> list[Event]:

@@ -164,7 +164,7 @@ def test_an_expert_that_gets_nothing_any_more_is_named():
     assert alarms.check(Row(1, 0, 0.0, gates={"g": gate([0.25] * 4)})) == []
     (event,) = alarms.check(Row(2, 0, 0.0, gates={"g": gate([0.5, 0, 0.5, 0], dead=(1, 3))}))
     assert event.kind == "expert dies"
-    assert "choice 1, 3" in event.says
+    assert "choices 1, 3 get nothing" in event.says
     assert alarms.check(Row(3, 0, 0.0, gates={"g": gate([0.5, 0, 0.5, 0], dead=(1, 3))})) == []
 
 
