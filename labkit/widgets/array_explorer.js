@@ -27,7 +27,7 @@ function render({ model, el }) {
   const local = localArray(model), remote = local ? null : remoteArray(model);
   const source = local ?? remote;
   let setup, asked, view, shown, base, box, pen, scene, cell, chosen, exactly, timer, frame, lastKey, drag;
-  let count = Math.floor(Math.random() * 2 ** 40), pending = 0, again = false, failed = "", made = "", tableOpen = false, tableKey = "", tableTimer;
+  let count = Math.floor(Math.random() * 2 ** 40), pending = 0, again = false, failed = "", patience = 2 * BUSY, made = "", tableOpen = false, tableKey = "", tableTimer;
   const cursor = cursorOf(model, follow);
 
   const size = () => [setup.axes[asked.rows].size, setup.axes[asked.columns].size];
@@ -142,6 +142,16 @@ function render({ model, el }) {
     model.set("wanted", JSON.stringify(wanted));
     model.save_changes();
     setTimeout(() => pending && sayStatus(), 500);
+    setTimeout(askAgain, patience, count);
+  }
+
+  // An answer can get lost where a kernel is very busy: ask again, less and less often.
+  function askAgain(mine) {
+    if (!pending || count !== mine) return;
+    patience = Math.min(2 * patience, 20 * BUSY);
+    lastKey = "";
+    pending -= BUSY;
+    request();
   }
 
   function visible() {
@@ -159,6 +169,7 @@ function render({ model, el }) {
 
   function take({ state, codes, seq }) {
     pending = 0;
+    patience = 2 * BUSY;
     failed = state.error ?? "";
     if (failed) shown = base = null;
     else if (state.shape && planeKey(state) === planeKey(asked)) {
