@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 
 from labkit.errors import LabError
 from labkit.serve import DASHBOARD_PORT, NOTEBOOK_PORT, dashboard, notebooks
+from labkit.workbench.crew.crew import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "tests" / "benchmarks"
-JOBS = min(4, os.cpu_count() or 1)
+JOBS = cores()
 SCALES = ("smoke", "lesson", "paper")
 
 
@@ -141,6 +142,8 @@ def run_study(chosen: Any) -> int | None:
     print(plain_text.claims(run.claims))
     facts = run.provenance
     print(f"\nScale {run.scale}, {len(facts['seeds'])} seeds, {plain_text.clock(facts['duration_s'])}.", flush=True)
+    for sentence in facts.get("lost", ()):
+        print(f"{sentence} The claims are decided on the seeds that every arm finished.", flush=True)
     if chosen.save:
         print(f"Saved in {run.save()}", flush=True)
     else:

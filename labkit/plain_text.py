@@ -97,8 +97,7 @@ class ProgressLine:
     def _words(self, progress: Any, now: float) -> str:
         spent = now - self.began
         left = f", {clock(spent / progress.done - spent)} left" if progress.done > 0.02 else ""
-        place = f"{progress.arm}, seed {progress.seed}, step {progress.step} of {progress.steps}"
-        return f"{100 * progress.done:3.0f} %  {clock(spent)}{left}  {place}"
+        return f"{100 * progress.done:3.0f} %  {clock(spent)}{left}  {progress.place}"
 
 
 def clock(seconds: float) -> str:

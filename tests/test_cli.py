@@ -20,6 +20,7 @@ from labkit.contract.check import check
 from labkit.errors import LabError
 from labkit.workbench import find, tracking
 from labkit.workbench import run as recorded
+from labkit.workbench.progress import Progress
 from labkit.workbench.run import Run, open_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ class Stand:
     def run(self, scale, *, seeds=None, watch=None, jobs=1):
         self.asked = (scale, seeds, jobs)
         for done in (0.0, 0.5, 1.0):
-            watch(SimpleNamespace(arm="dense", seed=0, step=int(10 * done), steps=10, done=done, values={}))
+            watch(Progress("dense", 0, int(10 * done), 10, done, {}))
         if self.fails:
             raise self.fails
         data = xr.Dataset({"test_accuracy": ("seed", np.array([0.9, 0.8]))}, {"seed": [0, 1]})

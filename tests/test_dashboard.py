@@ -315,8 +315,8 @@ def controls(session, monkeypatch):
     done = []
 
     def make(work):
-        monkeypatch.setattr(rerun, "Live", lambda _study, scale: Live(work, scale))
-        return rerun.Rerun(session, find_study("fast_feedforward"), None, done.append)
+        monkeypatch.setattr(rerun, "Live", lambda _study, scale, jobs: Live(work, scale, jobs=jobs))
+        return rerun.Rerun(session, find_study("fast_feedforward"), None, lambda run, _first: done.append(run))
 
     make.done = done
     return make
@@ -384,14 +384,11 @@ def test_a_failing_run_says_why_in_the_page(controls, session):
     assert not shown.run.disabled
 
 
-def test_leaving_the_page_stops_the_run(controls, session, monkeypatch):
-    leaving = []
-    monkeypatch.setattr(session, "at_end", leaving.append)
+def test_a_visit_that_is_over_stops_the_run(controls, session):
     work = Slow()
     shown = controls(work)
     shown.start()
-    for action in leaving:
-        action()
+    session.visit.end()
     assert shown.live.wait(20)
     assert work.stopped
 

@@ -13,7 +13,9 @@ from typing import Any
 import panel as pn
 
 from labkit.dashboard import layout
+from labkit.dashboard.visits import VISITS, grace, ticket_office
 from labkit.errors import LabError
+from labkit.workbench.hold.places import PLACES
 
 EXTENSIONS = {
     "papers": (),
@@ -55,8 +57,12 @@ def create(model: str | None = None) -> dict[str, Callable[[], Any]]:
 def serve(port: int, open_browser: bool, address: str = "127.0.0.1", model: str | None = None) -> None:
     """Run the dashboard until it is interrupted. With `model`, it opens on the Look inside page with that model.
 
-    Raises: LabError when the port is taken.
+    LABKIT_RUNS is how many runs train at a time (by default one a core), LABKIT_GRACE for how many seconds a visitor's
+    runs go on after the last page was closed.
+    Raises: LabError when the port is taken, or when one of the two is no such number.
     """
+    _ = grace(), PLACES.count
+    cookie = f"labkit-visit-{port}"  # cookies do not know ports: two dashboards on one machine must not share one
     Thread(target=_warm, name="labkit-warm", daemon=True).start()
     try:
         server = pn.serve(
@@ -67,10 +73,14 @@ def serve(port: int, open_browser: bool, address: str = "127.0.0.1", model: str 
             start=False,
             title="labkit",
             websocket_origin=[f"{address}:{port}", f"localhost:{port}"],
-            # whoever leaves a page stops what runs on it within seconds
+            # a page counts as closed after so long; what its visitor runs has a time of grace from then on
             check_unused_sessions_milliseconds=2000,
-            unused_session_lifetime_milliseconds=5000,
+            unused_session_lifetime_milliseconds=15000,
+            # the ticket is in no page: bokeh would write the request's cookies into it
+            exclude_cookies=[cookie],
+            exclude_headers=["Cookie"],
         )
+        server._tornado.add_transform(ticket_office(cookie))
     except OSError as error:
         reason = error.strerror or error
         raise LabError(f"The dashboard cannot use port {port} ({reason}); name another one with --port.") from error
@@ -82,6 +92,8 @@ def serve(port: int, open_browser: bool, address: str = "127.0.0.1", model: str 
         server.run_until_shutdown()
     except KeyboardInterrupt:
         server.stop()
+    finally:
+        VISITS.close()
 
 
 def _warm() -> None:

@@ -10,6 +10,7 @@ import panel as pn
 import param
 
 from labkit.catalogue.words import STAGES, VERDICTS
+from labkit.dashboard.visits import arrive
 from labkit.errors import LabError
 from labkit.views.theme import FONT
 
@@ -39,7 +40,10 @@ class House(pn.theme.Design):
 
 
 class Session(param.Parameterized):
-    """One visit to one page: light or dark, the address it was asked for, and what to stop when it ends."""
+    """One page of one visitor: light or dark, the address it was asked for, and what to stop when it is closed.
+
+    `visit` is what all pages in the same browser share; it outlives each of them.
+    """
 
     dark = param.Boolean(default=False, doc="Whether figures are drawn for a dark page.")
 
@@ -51,6 +55,8 @@ class Session(param.Parameterized):
         super().__init__(dark=chosen == "dark", **params)
         self.arguments = asked
         self.message = pn.pane.HTML("", visible=False, sizing_mode="stretch_width", margin=(0, 0, 18, 0))
+        self.visit, leave = arrive()
+        self.at_end(leave)
 
     def say(self, sentence: str, kind: str = "error") -> None:
         """Show a sentence on top of the page; an empty one takes it away."""
@@ -75,7 +81,7 @@ class Session(param.Parameterized):
         return act
 
     def at_end(self, action: Callable[[], None]) -> None:
-        """Call `action` when the visitor has left."""
+        """Call `action` when the page has been closed."""
         if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(lambda _context: action())
 

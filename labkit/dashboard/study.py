@@ -7,6 +7,7 @@ import panel as pn
 
 from labkit.catalogue.papers import paper
 from labkit.dashboard.gallery import gallery
+from labkit.dashboard.hold import HoldIt
 from labkit.dashboard.layout import Session, card, heading, html
 from labkit.dashboard.provenance import provenance
 from labkit.dashboard.rerun import Rerun
@@ -31,8 +32,9 @@ class StudyPage:
         self.study: Study = study(name)
         self.recorded = session.guarded(open_run)(name) if name in recorded_runs() else None
         self.result = pn.Column(sizing_mode="stretch_width", margin=0)
-        self.rerun = Rerun(session, self.study, self.recorded, self.finished)
         self.show(self.recorded, fresh=False)
+        self.rerun = Rerun(session, self.study, self.recorded, self.finished)
+        self.hold = HoldIt(session, self.study)
 
     def show(self, run: Run | None, fresh: bool) -> None:
         """Show the claims and pictures of this run."""
@@ -47,14 +49,15 @@ class StudyPage:
             card(gallery(self.session, pictures(run.data)), title="Look at the measurements"),
         ]
 
-    def finished(self, run: Run) -> None:
-        """A run that was started here has ended: show it, and keep it among the tracked runs."""
+    def finished(self, run: Run, first: bool = True) -> None:
+        """A run that was started here has ended: show it, and the `first` time keep it among the tracked runs."""
         self.show(run, fresh=True)
-        keep(self.session, run)
+        if first:
+            keep(self.session, run)
 
     def view(self) -> list[Any]:
         """The contents below the heading."""
-        return [arms(self.study), self.result, self.rerun.view()]
+        return [arms(self.study), self.result, self.hold.view(), self.rerun.view()]
 
 
 def keep(session: Session, run: Run) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from labkit.recording.staying import Staying
+
 Kind = Literal["feedforward", "attention", "router", "convolution"]
 
 
@@ -74,7 +76,7 @@ def listen(blocks: Sequence[Block], hear: Hear) -> list[RemovableHandle]:
     """Call `hear(block, value)` each time the hidden units of a block are known, until the handles are removed.
 
     `value` is the model's own tensor, in the model's own order of axes: `units_last(value, block)` brings the units to
-    the end. It is called during a recomputation in backward() too.
+    the end. It is called during a recomputation in backward() too. A copy of the model is not heard.
     """
     handles: list[RemovableHandle] = []
     shared: dict[nn.Module, list[Block]] = {}
@@ -84,9 +86,11 @@ def listen(blocks: Sequence[Block], hear: Hear) -> list[RemovableHandle]:
         if block.site.after is not None:
             shared.setdefault(block.site.where, []).append(block)
         elif block.site.side == "input":
-            handles.append(block.site.where.register_forward_pre_hook(_entering(block, hear), with_kwargs=True))
+            handles.append(
+                block.site.where.register_forward_pre_hook(Staying(_entering(block, hear)), with_kwargs=True)
+            )
         else:
-            handles.append(block.site.where.register_forward_hook(_leaving(block, hear)))
+            handles.append(block.site.where.register_forward_hook(Staying(_leaving(block, hear))))
     for where, served in shared.items():
         handles += _taking_turns(where, served, hear)
     return handles
@@ -127,8 +131,10 @@ def _taking_turns(where: nn.Module, blocks: Sequence[Block], hear: Hear) -> list
         return None
 
     handles = [
-        block.site.after.register_forward_hook(ran(block)) for block in blocks if block.site and block.site.after
+        block.site.after.register_forward_hook(Staying(ran(block)))
+        for block in blocks
+        if block.site and block.site.after
     ]
     holders = {block.site.holder for block in blocks if block.site and block.site.holder}
-    handles += [holder.register_forward_pre_hook(lambda *_call: waiting.clear()) for holder in holders]
-    return [*handles, where.register_forward_hook(said)]
+    handles += [holder.register_forward_pre_hook(Staying(lambda *_call: waiting.clear())) for holder in holders]
+    return [*handles, where.register_forward_hook(Staying(said))]

@@ -5,10 +5,10 @@ places, so that the forced one gets exactly the weight that the first choice had
 Nothing in the model is touched; on leaving the block the hook is gone, and the model answers as before, to the bit.
 
 Works on gates that return `Routing`; on routers of Hugging Face models, which return scores, weights and index, or a
-table of dispatched tokens; and on home-made gates that return one score for each expert.
+table of dispatched tokens; and on home-made gates that return one score for each expert (`router_forms` lists them).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labkit.errors import LabError
 from labkit.parts.gate import Routing
-from labkit.recording.router_blocks import router_blocks
+from labkit.recording.router_forms import form_of, gate_of, replaced
 
 
 @contextmanager
@@ -47,63 +47,26 @@ def forcing(model: nn.Module, layer: str, tokens: int | Sequence[int] | Tensor, 
         raise LabError(f"{name} did not run inside the block, so nothing was forced; a compiled model runs no hooks.")
 
 
-def gate_of(model: nn.Module, layer: str) -> tuple[str, nn.Module]:
-    """The router at or below this name, as `anatomy` finds it; else the module of this name.
-
-    Raises: LabError when the model has no module of this name, or when several routers lie below it.
-    """
-    known, routers = dict(model.named_modules()), router_blocks(model)
-    if layer not in known:
-        some = ", ".join([block.name for block in routers][:5])
-        raise LabError(f"The model has no module {layer!r}; its routers are: {some or 'none that can be found'}.")
-    at = {block.name: block.module for block in routers if _below(block.name, layer)}
-    if layer in at or not at:
-        return layer, known[layer]
-    if len(at) > 1:
-        raise LabError(f"{layer or 'The model'} holds {len(at)} routers: name one of {', '.join(list(at)[:5])}.")
-    return next(iter(at.items()))
-
-
-def _below(name: str, layer: str) -> bool:
-    return name == layer or name.startswith(f"{layer}." if layer else "")
-
-
 def forced(output: Any, tokens: int | Sequence[int] | Tensor, choice: int, name: str = "the gate") -> Any:
     """A gate's output in which these tokens go to `choice`; a new one, the given one stays as it is.
 
     Raises: LabError when the output is of no known form, or when a token or the choice does not exist.
     """
-    if isinstance(output, Routing):
+    form = form_of(output, name)
+    if form.kind == "routing":
         index, weights = _exchanged(output.index, output.weights, output.choices, tokens, choice, name)
         return Routing(index, weights, output.choices, output.scores)
-    if isinstance(output, Tensor) and output.is_floating_point() and output.dim() > 1:
+    if form.kind == "scores":
         return _swapped(output, output, tokens, choice, name)
-    if isinstance(output, tuple) and all(isinstance(part, Tensor) for part in output):
-        change = _of_parts(output)
-        if change is not None:
-            return change(tokens, choice, name)
-    kind = type(output).__name__
-    raise LabError(
-        f"{name} returns {kind}, from which no choice can be read: give the name of a gate that returns Routing, "
-        "(scores, weights, index) or one score for each expert."
-    )
-
-
-def _of_parts(output: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
-    """How to change a tuple of tensors, by their types and shapes."""
-    real = [part.is_floating_point() for part in output]
-    if real == [True, True, False] and output[1].shape == output[2].shape:  # scores, weights, index
-
-        def in_place(tokens: Any, choice: int, name: str) -> tuple[Tensor, ...]:
-            index, weights = _exchanged(output[2], output[1], output[0].shape[-1], tokens, choice, name)
-            return output[0], weights, index
-
-        return in_place
-    if real == [True, True] and output[0].shape == output[1].shape:  # weights of all experts, scores
-        return lambda tokens, choice, name: (_swapped(output[0], output[0], tokens, choice, name), output[1])
-    if real == [False, True, True] and output[0].shape == output[2].shape:  # dispatched or not, probability, scores
-        return lambda tokens, choice, name: (_dispatched(output[0], tokens, choice, name), *output[1:])
-    return None
+    if form.kind == "chosen":
+        if form.scores_at is None:
+            raise LabError(f"{name} does not say among how many it chooses, so no token of it can be sent elsewhere.")
+        choices, index, weights = output[form.scores_at].shape[-1], output[form.index_at], output[form.weights_at]
+        index, weights = _exchanged(index, weights, choices, tokens, choice, name)
+        return replaced(output, {form.weights_at: weights, form.index_at: index})
+    if form.kind == "weights":
+        return replaced(output, {0: _swapped(output[0], output[0], tokens, choice, name)})
+    return replaced(output, {0: _dispatched(output[0], tokens, choice, name)})
 
 
 def _exchanged(

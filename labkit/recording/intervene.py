@@ -5,7 +5,7 @@ acts where `record(model, Activations)` reads, at every call of the block, and a
 The model itself is not touched: on leaving the block the hooks are gone and it answers as before, to the bit.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -31,7 +31,7 @@ def changed(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
     Raises: LabError when the model has no such block, when a change returns another shape, and on leaving, when a
     block did not run.
     """
-    known = {block.name: block for block in blocks_and_banks(model)[0] if block.site is not None}
+    known = changeable(model)
     for name in changes:
         if name not in known:
             raise LabError(f"The model has no block {name!r} whose hidden units can be changed; {_some(known)}.")
@@ -41,10 +41,9 @@ def changed(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
         if block.name not in changes:
             return None
         ran.add(block.name)
-        return _replaced(value, block, changes[block.name])
+        return with_change(value, block, changes[block.name])
 
-    places = {known[name].site.where for name in changes}  # pyright: ignore[reportOptionalMemberAccess]
-    handles = listen([block for block in known.values() if block.site and block.site.where in places], hear)
+    handles = listen(beside(known, changes), hear)
     try:
         with by_its_parts():
             yield
@@ -56,8 +55,21 @@ def changed(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
         raise LabError(f"{silent[0]} did not run inside the block, so nothing was changed there.")
 
 
-def _replaced(value: Tensor, block: Block, change: Change) -> Tensor:
+def changeable(model: nn.Module) -> dict[str, Block]:
+    """The blocks of a model whose hidden units can be changed, by name."""
+    return {block.name: block for block in blocks_and_banks(model)[0] if block.site is not None}
+
+
+def beside(known: Mapping[str, Block], names: Iterable[str]) -> list[Block]:
+    """The blocks of these names, with those that share a nonlinearity with them: who is meant is told by the turn."""
+    places = {known[name].site.where for name in names}  # pyright: ignore[reportOptionalMemberAccess]
+    return [block for block in known.values() if block.site and block.site.where in places]
+
+
+def with_change(value: Tensor, block: Block, change: Change) -> Tensor:
     """The block's value with the change made, in the model's own order of axes, type and device."""
+    if value.is_nested:  # nn.TransformerEncoder leaves padding out in this form, where nobody asks for gradients
+        return torch.nested.nested_tensor([with_change(part, block, change) for part in value.unbind()])
     values = units_last(value, block)
     said = change(values)
     if said.shape != values.shape:
@@ -76,12 +88,15 @@ def ablate(units: Sequence[int] | Tensor, to: str | float | Tensor = "mean") -> 
     """Take away what units say: set them to their mean over this call, to "zero", or to given values, one each."""
     if isinstance(to, str) and to not in ("mean", "zero"):
         raise LabError(f"Units are set to their 'mean', to 'zero' or to numbers, not to {to!r}.")
+    if to == "zero":
+        return clamp(units, 0.0)
+    if isinstance(to, int | float):
+        return clamp(units, to)
 
     def change(values: Tensor) -> Tensor:
         index = _index(units, values)
         if isinstance(to, str):
-            rows = values[..., index].flatten(0, -2)
-            said = rows.mean(0, dtype=torch.float32) if to == "mean" else rows.new_zeros(len(index))
+            said = values[..., index].flatten(0, -2).mean(0, dtype=torch.float32)
         else:
             said = torch.as_tensor(to, dtype=values.dtype, device=values.device)
         return _with(values, index, said)
@@ -91,7 +106,15 @@ def ablate(units: Sequence[int] | Tensor, to: str | float | Tensor = "mean") -> 
 
 def clamp(units: Sequence[int] | Tensor, value: float) -> Change:
     """Hold units at a value, whatever the input. Unlike an ablation this adds something that the model never said."""
-    return ablate(units, float(value))
+    checked: dict[tuple[int, torch.device], Tensor] = {}  # a training asks thousands of times
+
+    def change(values: Tensor) -> Tensor:
+        width = values.shape[-1], values.device
+        if width not in checked:
+            checked[width] = _index(units, values)
+        return values.index_fill(-1, checked[width], value)
+
+    return change
 
 
 def scale(units: Sequence[int] | Tensor, factor: float) -> Change:

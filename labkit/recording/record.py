@@ -7,7 +7,8 @@ pattern, or by several of these.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -69,17 +70,41 @@ def record(
     keeper.complain()
 
 
+class _Switches:
+    """Torch's switches for compiled code and fused encoders. They hold for the whole program, so blocks are counted:
+    the first one that begins turns them, the last one that ends, in whichever thread, puts back what was there."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._eager = Lock(), 0, False
+        self._back = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._blocks += 1
+            if self._blocks == 1:
+                fused = torch.backends.mha.get_fastpath_enabled()
+                self._back.callback(torch.backends.mha.set_fastpath_enabled, fused)
+                torch.backends.mha.set_fastpath_enabled(False)
+            if not self._eager and "torch._dynamo" in sys.modules:
+                self._back.enter_context(torch.compiler.set_stance("force_eager"))
+                self._eager = True
+
+    def __exit__(self, *_error: Any) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._back.close()
+                self._eager = False
+
+
+_switches = _Switches()
+
+
 @contextmanager
 def _by_its_parts() -> Iterator[None]:
     """Within this block models call their modules: no compiled code, no fused encoder."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    compiler = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with compiler:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with _switches:
+        yield
 
 
 def _hooks(question: Asked, keeper: Keeper, stack: ExitStack) -> list[Any]:

@@ -1,20 +1,23 @@
 """Train a study inside a notebook: a button, a curve that grows while it trains, and the claims that come out.
 
-The training runs in a thread of its own, so the notebook stays usable. Buttons only raise flags; a second thread
-paints at most ten times a second, and only when the browser has drawn the last picture. One control trains at a time:
-two at once would take each other's random numbers, and the seeds would no longer mean anything.
+A study trains in worker processes, several seeds at once, other work in a thread, so the notebook stays usable. Buttons
+only raise flags; a thread paints at most ten times a second, and only when the browser has drawn the last picture.
+
+Work in threads waits its turn: two at once would take each other's random numbers, and seeds would no longer mean
+anything. Studies wait because each takes all cores: one at a time, more only on machines with many.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Any
 
 from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox
 
-from labkit.widgets.live_curve import Labels, LiveCurve, arms
+from labkit.widgets.live_curve import Curve, Labels, LiveCurve, arms
 from labkit.widgets.words import claims_table, duration, message, sentence
+from labkit.workbench.crew.crew import cores
 
 if TYPE_CHECKING:
     from labkit.workbench.live import Live
@@ -33,16 +36,17 @@ LABELS = Labels(
     empty="The curves begin with the first measurement.",
 )
 MEANWHILE = "It trains on this machine. The notebook stays usable meanwhile; Stop ends it after the step it is at."
-NOTE = "Bold: the mean of the seeds that have got to a step. Thin: single seeds."
+MEAN, THIN = "Bold: the mean of the seeds that have got to a step.", "Thin: single seeds."
 _shown: dict[str, "RunItHere"] = {}
-_training = Lock()
+_thread, _crews = Semaphore(1), Semaphore(max(1, cores() // 4))
 
 
 class RunItHere(VBox):
     """Buttons to run a study and to stop it, its progress, its growing curves, and at the end the table of its claims.
 
-    `study` is a study, its name, or any function `work(watch, stop)` as `labkit.workbench.live.Live` takes it. A
-    control of the same `name` that is still there, because its cell was run again, is stopped and closed.
+    `study` is a study, its name, a training on several seeds (`labkit.workbench.crew.seeds.Seeds`), or any function
+    `work(watch, stop)` as `labkit.workbench.live.Live` takes it. A control of the same `name` that is still there,
+    because its cell was run again, is stopped and closed.
 
     With `check=False` a study is looked up by its name only when it is started, which spares the loading of torch.
 
@@ -134,12 +138,14 @@ class RunItHere(VBox):
             self.run_button.disabled, self.stop_button.disabled, self.scale.disabled = True, False, True
             self.claims.value, self.message.value = "", message("Preparing.")
             self.curve.layout.display = None
-            self._turn(stop)
+            work = found(self._work, self.scale.value)
+            turn = _crews if in_processes(work) else _thread
+            self._turn(turn, stop)
             try:
                 began = time.monotonic()
-                ended = self._watch(stop, began)
+                ended = self._watch(work, stop, began)
             finally:
-                _training.release()
+                turn.release()
             self._finish(ended, time.monotonic() - began)
         except _Withdrawn:
             self._end("stopped", "Stopped before it began.")
@@ -148,22 +154,21 @@ class RunItHere(VBox):
         finally:
             self.run_button.disabled, self.stop_button.disabled, self.scale.disabled = False, True, False
 
-    def _turn(self, stop: Event) -> None:
-        """Wait until no other control trains."""
-        while not _training.acquire(timeout=PERIOD):
+    def _turn(self, turn: Semaphore, stop: Event) -> None:
+        """Wait until no other control trains that would be in the way."""
+        while not turn.acquire(timeout=PERIOD):
             if stop.is_set():
                 raise _Withdrawn
             if not self.curve.busy:
                 self.curve.show([], fraction=0.0, status="Waiting: another run in this notebook has to end first.")
 
-    def _watch(self, stop: Event, began: float) -> str:
+    def _watch(self, work: Any, stop: Event, began: float) -> str:
         """Run it and paint it until it ends; how it ended."""
         from labkit.workbench.live import Live
 
         scale = self.scale.value
-        work = found(self._work, scale)
-        steps = work.at(scale).steps if hasattr(work, "at") else None
-        self.curve.labels = replace(LABELS, across=(0, steps))
+        steps = work.at(scale).steps if hasattr(work, "at") else getattr(work, "steps", None)
+        self.curve.labels = replace(LABELS, across=(0, steps or None))
         with self._lock:
             if stop.is_set():
                 raise _Withdrawn
@@ -179,7 +184,10 @@ class RunItHere(VBox):
 
     def _paint(self, live: "Live", passed: float) -> None:
         lines = arms(live.points)
-        note = NOTE if any(line.faint for line in lines) else ""
+        self.curve.labels = named(self.curve.labels, live.shows)
+        if live.lost and live.state in GOING:
+            self._say(f"{MEANWHILE} {' '.join(live.lost)}", "error")
+        note = explained(lines)
         if live.state in GOING:
             status = told(live.state, live.fraction, live.label, passed)
             self.curve.show(lines, fraction=live.fraction, status=status, note=note)
@@ -195,13 +203,12 @@ class RunItHere(VBox):
         else:
             self.result = live.result
             rows = getattr(self.result, "claims", None)
+            rows = rows if isinstance(rows, list) else []
             if rows:
                 self.claims.value = claims_table(rows)
-            self._end(
-                "done",
-                f"Finished in {duration(seconds)}." + (" Its claims are below the curves." if rows else ""),
-                "done",
-            )
+            said = [f"Finished in {duration(seconds)}.", *["Its claims are below the curves."] * bool(rows), *live.lost]
+            said += ["The claims are decided on the seeds that every arm finished."] * bool(rows and live.lost)
+            self._end("done", " ".join(said), "error" if live.lost else "done")
             self._tell()
 
     def _tell(self) -> None:
@@ -212,6 +219,11 @@ class RunItHere(VBox):
                 self.message.value = message(
                     f"The run ended, but what should follow failed: {sentence(error)}", "error"
                 )
+
+    def _say(self, text: str, kind: str = "info") -> None:
+        said = message(text, kind)
+        if self.message.value != said:
+            self.message.value = said
 
     def _end(self, state: str, text: str, kind: str = "info") -> None:
         self.message.value = message(text, kind)
@@ -231,6 +243,25 @@ def told(state: str, fraction: float, label: str, passed: float) -> str:
         return f"{percent} trained · now the last measurements and the claims · {duration(passed)} so far"
     left = f", about {duration(passed * (1 - fraction) / fraction)} more" if fraction > 0.1 and passed > 3 else ""
     return f"{percent} · {label or 'preparing'} · {duration(passed)} so far{left}"
+
+
+def in_processes(work: Any) -> bool:
+    """Whether this trains in worker processes: a study, or a training on several seeds that is not asked to stay here."""
+    return hasattr(work, "at") or getattr(work, "jobs", 1) != 1
+
+
+def named(labels: Labels, shows: str | None) -> Labels:
+    """The labels with the name of what is drawn; a quantity other than an accuracy has no limits."""
+    if shows == "test_accuracy":
+        return replace(labels, y=LABELS.y, limits=LABELS.limits)
+    return replace(labels, y=(shows or "value").replace("_", " ").capitalize(), limits=(None, None))
+
+
+def explained(lines: Sequence[Curve]) -> str:
+    """What the bold and the thin lines are, where there are any; the picture itself explains its bands."""
+    banded = {line.name for line in lines if line.low is not None}
+    thin = any(line.faint and line.of not in banded for line in lines)
+    return " ".join([MEAN] * any(line.faint for line in lines) + [THIN] * thin)
 
 
 def found(study: Any, scale: str) -> Any:
@@ -254,6 +285,8 @@ def expected(work: Any, scale: str) -> str:
     """What will be trained, as a sentence."""
     if isinstance(work, str):
         return f"Ready to train {work} on this machine (scale “{scale}”)."
+    if hasattr(work, "seeds"):
+        return f"Ready to train {len(work.seeds)} seeds on this machine."
     if not hasattr(work, "at"):
         return "Ready to train on this machine."
     size = work.at(scale)

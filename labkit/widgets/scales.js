@@ -12,6 +12,10 @@ function read(model) {
     line.xs = values.subarray(from, from + line.count);
     line.ys = values.subarray(from + line.count, from + 2 * line.count);
     from += 2 * line.count;
+    if (!line.band) continue;
+    line.lows = values.subarray(from, from + line.count);
+    line.highs = values.subarray(from + line.count, from + 2 * line.count);
+    from += 2 * line.count;
   }
   return state;
 }

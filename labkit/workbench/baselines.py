@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.parts.experts import Experts
-from labkit.parts.gate import Routing
+from labkit.parts.gate import Routing, everything
 
 
 class DenseFeedforward(nn.Module):
@@ -22,18 +22,28 @@ class DenseFeedforward(nn.Module):
 
 
 class NoisyTopK(nn.Module):
-    """Scores every expert and keeps the best few; in training the scores get trained noise. (..., width) -> Routing."""
+    """Scores every expert and keeps the best few; in training the scores get trained noise. (..., width) -> Routing.
+
+    `temperature` divides the scores and `noise_scale` multiplies the noise: 1 is the ordinary gate, and both may be
+    changed while it trains.
+    """
 
     def __init__(self, width: int, experts: int, chosen: int):
         super().__init__()
         self.experts, self.chosen = experts, chosen
+        self.temperature, self.noise_scale = 1.0, 1.0
         self.clean, self.noise = nn.Linear(width, experts, bias=False), nn.Linear(width, experts, bias=False)
         nn.init.zeros_(self.clean.weight)
         nn.init.zeros_(self.noise.weight)
 
     def forward(self, x: Tensor) -> Routing:
         clean = self.clean(x)
-        scores = clean + torch.randn_like(clean) * F.softplus(self.noise(x)) if self.training else clean
+        scores = clean
+        if self.training and self.noise_scale:
+            scores = clean + torch.randn_like(clean) * F.softplus(self.noise(x)) * self.noise_scale
+        scores = scores / self.temperature
+        if self.chosen == self.experts:
+            return everything(scores.softmax(-1), clean)
         best, index = scores.topk(self.chosen, -1)
         # With one expert chosen a softmax over the chosen would be 1 whatever the score, and nothing would be learnt.
         weights = best.softmax(-1) if self.chosen > 1 else scores.softmax(-1).gather(-1, index)

@@ -18,7 +18,9 @@ from torch import nn
 from labkit.errors import LabError
 from labkit.workbench.budget import flops, parameters
 from labkit.workbench.claim import Claim, decide
+from labkit.workbench.crew.worker import fix_chance
 from labkit.workbench.fit import Probe, evenly, fit, measure_all
+from labkit.workbench.progress import Progress
 from labkit.workbench.run import Run
 
 
@@ -43,19 +45,6 @@ class Arm:
     """method, baseline or control"""
     says: str
     """What it is and by what it is matched, for people."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a running study is."""
-
-    arm: str
-    seed: int
-    step: int
-    steps: int
-    done: float
-    """Of the whole study, 0 to 1."""
-    values: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -90,12 +79,14 @@ class Study:
         seeds: int | None = None,
         watch: Callable[[Progress], None] | None = None,
         stop: Event | None = None,
-        jobs: int = 1,
+        jobs: int | None = 1,
     ) -> Run:
         """Train every arm on every seed, measure, decide the claims.
 
-        `jobs` > 1 trains that many at once in processes (then `watch` hears of each finished one only).
-        Raises: fit.Stopped when `stop` is set.
+        `jobs` > 1 trains that many at once in worker processes, None as many as there are cores; the measurements are
+        the same. A worker that dies loses its training only: the provenance says so under "lost", and the claims are
+        decided on the seeds that every arm finished.
+        Raises: fit.Stopped when `stop` is set; LabError when fewer than two seeds are left.
         """
         size = self.at(scale)
         size = replace(size, seeds=seeds) if seeds else size
@@ -103,10 +94,10 @@ class Study:
             raise LabError("A study needs two seeds or more: one run decides nothing.")
         began, started = time.perf_counter(), datetime.now(UTC)
         todo = [(arm, seed) for seed in range(size.seeds) for arm in self.arms]
-        if jobs > 1:
-            rows = self._in_processes(scale, size, todo, watch, stop, jobs)
+        rows, lost = [], []
+        if jobs != 1:
+            rows, lost = self._in_processes(size, todo, watch, stop, jobs)
         else:
-            rows = []
             for number, (arm, seed) in enumerate(todo):
                 tell = _teller(watch, arm, seed, size.steps, number, len(todo))
                 rows.append(self.train(arm, seed, size, watch=tell, stop=stop))
@@ -114,7 +105,7 @@ class Study:
         for name, measure in self.extra.items():
             data[name] = measure(size).rename({"arm": "timed"})
         claims = [decide(claim, data).row() for claim in self.claims]
-        facts = _provenance(size, started, time.perf_counter() - began)
+        facts = _provenance(size, started, time.perf_counter() - began) | ({"lost": lost} if lost else {})
         return Run(self.name, self.paper, scale, data, claims, facts)
 
     def train(self, arm: str, seed: int, size: Scale, *, watch=None, stop: Event | None = None) -> xr.Dataset:
@@ -122,7 +113,7 @@ class Study:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            torch.manual_seed(seed)
+            fix_chance(seed)
             task = self.task(size)
             model = self.backbone(task, self.arms[arm].layer)
             row = fit(
@@ -145,18 +136,25 @@ class Study:
         finally:
             torch.set_num_threads(threads)
 
-    def _in_processes(self, scale: str, size: Scale, todo, watch, stop, jobs: int) -> list[xr.Dataset]:
-        from joblib import Parallel, delayed
+    def _in_processes(
+        self, size: Scale, todo: list[tuple[str, int]], watch, stop: Event | None, jobs: int | None
+    ) -> tuple[list[xr.Dataset], list[str]]:
+        """What came out of the trainings that came to their end, in order, and a sentence for each that did not."""
+        from labkit.workbench.crew.several import several
 
-        pool = Parallel(n_jobs=jobs, return_as="generator")
-        rows = []
-        for (arm, seed), row in zip(todo, pool(delayed(_train)(self.name, arm, seed, size) for arm, seed in todo)):
-            if stop is not None and stop.is_set():
-                raise LabError("Stopped; nothing was saved.")
-            rows.append(row)
-            if watch is not None:
-                watch(Progress(arm, seed, size.steps, size.steps, len(rows) / len(todo), {}))
-        return rows
+        def enough(lost: Mapping[int, str]) -> None:
+            left = size.seeds - len({todo[number][1] for number in lost})
+            if left < 2:
+                says = " ".join(lost.values())
+                raise LabError(
+                    f"Of {size.seeds} seeds {left} can still be finished by every arm, and claims need two. {says}"
+                )
+
+        def train(arm: str, seed: int, tell, stop: Event) -> xr.Dataset:
+            return self.train(arm, seed, size, watch=tell, stop=stop)
+
+        rows, lost = several(train, todo, steps=size.steps, workers=jobs, watch=watch, stop=stop, on_lost=enough)
+        return [row for row in rows if row is not None], list(lost.values())
 
 
 def _joined(rows: list[xr.Dataset], arms: list[str]) -> xr.Dataset:
@@ -164,12 +162,6 @@ def _joined(rows: list[xr.Dataset], arms: list[str]) -> xr.Dataset:
     how: dict[str, Any] = {"join": "outer", "combine_attrs": "override", "data_vars": "all", "coords": "minimal"}
     by_arm = [xr.concat([row for row in rows if row.arm.item() == arm], "seed", **how) for arm in arms]
     return xr.concat(by_arm, "arm", compat="override", **how)
-
-
-def _train(name: str, arm: str, seed: int, size: Scale) -> xr.Dataset:
-    from labkit.workbench.find import study
-
-    return study(name).train(arm, seed, size)
 
 
 def _teller(watch, arm: str, seed: int, steps: int, number: int, of: int):

@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -208,8 +209,36 @@ def test_inference_mode_is_as_good_as_no_gradients():
     assert torch.equal(trace["conv1"].values, observe(model, x, Activations)["conv1"].values)
 
 
+def test_two_threads_that_record_at_once_leave_torchs_switches_as_they_were():
+    import torch._dynamo
+
+    def stance():
+        return torch._dynamo.eval_frame._stance.stance
+
+    before, interval = (torch.backends.mha.get_fastpath_enabled(), stance()), sys.getswitchinterval()
+    models = [nn.Sequential(nn.Linear(3, 3), nn.ReLU()) for _ in range(2)]
+    inside = []
+
+    def many(model):
+        for _ in range(200):
+            with record(model, nn.ReLU):
+                model(torch.randn(2, 3))
+                inside.append((torch.backends.mha.get_fastpath_enabled(), stance()))
+
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=many, args=(model,)) for model in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert set(inside) == {(False, "force_eager")}
+    assert (torch.backends.mha.get_fastpath_enabled(), stance()) == before
+
+
 def test_other_threads_may_run_other_models_meanwhile():
-    import threading
 
     model, other, x = encoder().eval(), encoder().eval(), torch.randn(2, 3, 8)
     with torch.no_grad(), record(model, Attention) as trace:

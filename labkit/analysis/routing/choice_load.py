@@ -18,7 +18,8 @@ from labkit.recording.routings import Routings, joined, loads
 def choice_load(model: nn.Module, batch: tuple[Tensor, ...]) -> xr.DataArray:
     """The share of inputs that each choice gets in evaluation, for every gate of the model.
 
-    Shapes: batch (x, ...) -> (layer, choice), sums to 1 over choice; NaN where a layer has fewer choices.
+    Shapes: batch (x, ...) -> (layer, choice), sums to 1 over choice, or to less where a gate weighs what it chose by
+    less than 1; NaN where a layer has fewer choices.
     Raises: NothingRecorded when the model has no gate.
     """
     return load_of(routed(model, batch), model)

@@ -27,12 +27,14 @@ class Classification:
         self.in_width, self.out_width = self.train_x.shape[1], len(self.dataset.classes)
         self.labels = tuple(self.dataset.classes)
 
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Endless shuffled batches, the same for the same seed."""
+    def batches(self, seed: int, after: int = 0) -> Iterator[Batch]:
+        """Endless shuffled batches, the same for the same seed; the first `after` of them are passed over."""
         generator = torch.Generator().manual_seed(seed)
         while True:
-            for rows in torch.randperm(len(self.train_x), generator=generator).split(self.batch):
+            parts = torch.randperm(len(self.train_x), generator=generator).split(self.batch)
+            for rows in parts[after:]:
                 yield self.train_x[rows], self.train_y[rows]
+            after = max(0, after - len(parts))
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats."""

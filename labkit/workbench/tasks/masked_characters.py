@@ -39,14 +39,20 @@ class MaskedCharacters:
         self._train = self._windows(self.learn, windows, torch.Generator().manual_seed(1))
 
     def _windows(self, codes: Tensor, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        start = torch.randint(len(codes) - self.length, (rows, 1), generator=generator)
-        truth = codes[start + torch.arange(self.length)]
-        hide = torch.rand(truth.shape, generator=generator) < self.hidden
+        start, chance = self._drawn(len(codes), rows, generator)
+        truth, hide = codes[start + torch.arange(self.length)], chance < self.hidden
         return truth.masked_fill(hide, self.mask), truth.masked_fill(~hide, IGNORED)
 
-    def batches(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless random windows, the same for the same seed."""
+    def _drawn(self, symbols: int, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where windows start (rows, 1), and a number from 0 to 1 for each of their characters."""
+        start = torch.randint(symbols - self.length, (rows, 1), generator=generator)
+        return start, torch.rand(rows, self.length, generator=generator)
+
+    def batches(self, seed: int, after: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless random windows, the same for the same seed; the first `after` batches are passed over."""
         generator = torch.Generator().manual_seed(seed)
+        for _ in range(after):
+            self._drawn(len(self.learn), self.batch, generator)
         while True:
             yield self._windows(self.learn, self.batch, generator)
 
