@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from labkit.workbench.tasks.classification import Classification
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -46,7 +48,7 @@ def test_the_example_runs_on_a_model_that_is_not_ours():
 
 
 def test_the_two_lines_for_a_notebook_run_on_a_model_that_is_not_ours():
-    first, second = (one for one in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "View(" in one)
+    first, second, _held = (one for one in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "View(" in one)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     x, labels = torch.randn(20, 4), torch.arange(20) % 3
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -61,6 +63,25 @@ def test_the_two_lines_for_a_notebook_run_on_a_model_that_is_not_ours():
     exec(first, space)
     exec(second, space)
     assert len(space["watching"].history.data.step) > 0
+
+
+def test_the_lines_that_hold_a_training_run_on_a_model_that_is_not_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
+    ours, own = (one for one in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "LiveRun" in one)
+    model = nn.Sequential(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10))
+    task = Classification("mnist", rows=256, test_rows=64)
+    space = {"model": model, "task": task}
+    exec(ours, space)
+    run = space["run"]
+    assert run.step(3)
+    assert run.wait(20)
+    assert run.step_number == 3
+    run.stop()
+    batches = [next(task.batches(0)) for _ in range(4)]
+    space |= {"optimizer": torch.optim.SGD(model.parameters(), 0.1), "batches": batches, "loss_of": task.loss}
+    exec(own, space)
+    assert space["live"].step_number == 4
+    space["live"].stop()
 
 
 def test_every_command_is_one_that_the_script_knows():

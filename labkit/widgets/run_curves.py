@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from labkit.views.theme import DASHES
 from labkit.widgets.curve_lines import Curve, Labels
 
 POINTS = 2_000
@@ -14,14 +13,14 @@ FIRST = ("training_loss", "loss")
 
 
 def branch_lines(run: Any, quantity: str) -> list[Curve]:
-    """One line for each branch that has values: one colour, another dash each, a fork where it leaves its parent."""
+    """One line for each branch that has values, in a colour and dash of its own; a fork where it leaves its parent."""
     found: Mapping[str, tuple[np.ndarray, np.ndarray]] = run.curves(quantity)
     lines = []
     for place, branch in enumerate(run.branches):
         steps, values = found.get(branch.name, ((), ()))
         if len(steps):
             fork = fork_of(found, run.branches, branch)
-            lines.append(Curve(branch.name, steps, values, 0, dash=DASHES[place % len(DASHES)], fork=fork))
+            lines.append(Curve(branch.name, steps, values, place, fork=fork))
     return lines
 
 
