@@ -5,6 +5,8 @@ const SETTLING = 1500; // ms that the status may lag behind an answer
 
 function dialsOf(parent, orders) {
   const grid = make("div", "dials", parent, { role: "group", "aria-label": "Dials" });
+  const each = make("details", "each", parent), summary = make("summary", "summary", each);
+  const parts = make("div", "dials", each, { role: "group", "aria-label": "Dials of single modules" });
   let rows = [], shape = "", serial = 0;
 
   function show(plan, status) {
@@ -16,12 +18,18 @@ function dialsOf(parent, orders) {
         const known = before.get(dial.name);
         return known && JSON.stringify(known.dial) === JSON.stringify(dial) ? known : dialOf(dial);
       });
-      const wanted = rows.map((row) => row.root);
-      if (wanted.length !== grid.children.length || wanted.some((one, at) => grid.children[at] !== one)) grid.replaceChildren(...wanted);
+      fill(grid, rows.filter((row) => !row.dial.of));
+      fill(parts, rows.filter((row) => row.dial.of));
+      put(summary, `Each by itself (${parts.children.length} dials)`);
     }
-    grid.hidden = !rows.length;
+    [grid.hidden, each.hidden] = [!grid.children.length, !parts.children.length];
     const possible = plan.live !== false && !ENDED.includes(status.state);
     rows.forEach((row, at) => row.told(status.values?.[at] ?? null, possible));
+  }
+
+  function fill(place, them) {
+    const wanted = them.map((row) => row.root);
+    if (wanted.length !== place.children.length || wanted.some((one, at) => place.children[at] !== one)) place.replaceChildren(...wanted);
   }
 
   function dialOf(dial) {

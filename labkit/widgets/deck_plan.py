@@ -199,6 +199,7 @@ def _number(value: Any) -> float:
 def _dial(dial: Any) -> dict[str, Any]:
     floor = getattr(dial, "floor", dial.low)
     says = {"name": dial.name, "unit": dial.unit, "says": dial.says, "log": bool(dial.log), "whole": bool(dial.whole)}
+    says["of"] = getattr(dial, "part_of", "")
     return {**says, "low": _plain(dial.low), "high": _plain(dial.high), "floor": _plain(floor)}
 
 

@@ -62,7 +62,7 @@ function scaled(lines, across, limits) {
   let [left, right] = extent(lines, "xs");
   left = Math.min(left, across?.[0] ?? left);
   right = Math.max(right, across?.[1] ?? right);
-  if (left === right) [left, right] = [left - 0.5, right + 0.5];
+  if (left === right) [left, right] = across?.[0] === left ? [left, left + 1] : [left - 0.5, right + 0.5];
   let [low, high] = extent(lines, "ys");
   const air = 0.06 * (high - low) || 0.1 * Math.abs(high) || 0.1;
   low = Math.max(low - air, limits?.[0] ?? -Infinity);

@@ -6,7 +6,7 @@ those of a model are attributes of its modules whose names tell what they are.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class Dial:
     unit: str = ""
     says: str = ""
     own: bool = False
+    part_of: str = ""
+    """The dial that turns this one together with others of its kind."""
 
     @property
     def value(self) -> float:
@@ -91,17 +93,43 @@ def dials_of(model: nn.Module, trainer: Any) -> list[Dial]:
 
 
 def inside(model: nn.Module) -> Iterator[Dial]:
-    """The dials that lie in a model's modules, named `attribute of module`."""
+    """The dials that lie in a model's modules, named `attribute of module`.
+
+    Where several modules have one of a kind, a dial `attribute everywhere` that turns them all comes first.
+    """
+    for attribute, kind in KINDS.items():
+        found = list(_of_kind(model, attribute, kind))
+        if len(found) > 1:
+            every = _together(attribute, kind, found)
+            yield every
+            found = [replace(one, part_of=every.name) for one in found]
+        yield from found
+
+
+def _of_kind(model: nn.Module, attribute: str, kind: Kind) -> Iterator[Dial]:
     for name, module in model.named_modules():
-        for attribute, kind in KINDS.items():
-            value = vars(module).get(attribute)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if kind.of and not any(word in type(module).__name__ for word in kind.of):
-                continue
-            high = kind.high or _count(module)
-            if high >= max(kind.low, value) and value >= kind.low:
-                yield _attribute(name, module, attribute, kind, high)
+        value = vars(module).get(attribute)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if kind.of and not any(word in type(module).__name__ for word in kind.of):
+            continue
+        high = kind.high or _count(module)
+        if high >= max(kind.low, value) and value >= kind.low:
+            yield _attribute(name, module, attribute, kind, high)
+
+
+def _together(attribute: str, kind: Kind, them: list[Dial]) -> Dial:
+    """One dial for all of them, as far as the shortest goes; it shows the first one."""
+
+    def write(value: float) -> None:
+        for one in them:
+            one.write(value)
+
+    high = min(one.high for one in them)
+    says = f"{kind.says} In {len(them)} places at once; it shows that of {them[0].name.split(' of ', 1)[-1]}."
+    return Dial(
+        f"{attribute} everywhere", kind.low, high, them[0].read, write, log=kind.log, whole=kind.whole, says=says
+    )
 
 
 def _attribute(name: str, module: nn.Module, attribute: str, kind: Kind, high: float) -> Dial:
