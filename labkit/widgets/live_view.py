@@ -26,8 +26,8 @@ from labkit.widgets.words import message, sentence
 
 TELLING = ("load", "activity", "speaking", "images", "weights")
 """The kind of picture that is shown first: the first of these that the model has."""
-APART = 0.1
-"""Seconds at least between two pictures of the curves."""
+APART, DECK_APART = 0.05, 0.2
+"""Seconds at least between two pictures of the curves, and of the deck while nothing but the step changes."""
 ENDED = ("stopped", "failed")
 _shown: dict[str, "LiveView"] = {}
 
@@ -50,6 +50,7 @@ class LiveView(VBox):
         self.inside: VBox = VBox()
         self._filling = False
         self._state, self._drawn, self._painted, self._wanted = Lock(), None, 0.0, quantity
+        self._decked = 0.0
         names = ordered(list(run.quantities))
         if quantity is not None and names and quantity not in names:
             raise LabError(f"This run recorded no {quantity!r}; it recorded {', '.join(names)}.")
@@ -196,14 +197,23 @@ class LiveView(VBox):
             self._state.release()
 
     def _paint(self) -> None:
-        if self._over() or not self.deck.busy:
+        told, now = self._told(), time.monotonic()
+        same = (
+            told["state"] == self.deck._status.get("state") == "running"
+        )  # words and dials need not run at ten a second
+        if self._over() or not (self.deck.busy or (same and now - self._decked < DECK_APART)):
+            self._decked = now
             self.deck.show()
-        self._paint_curve()
+        self._paint_curve(told, now)
         for pane in list(self.panes):
             pane.paint()
 
-    def _paint_curve(self) -> None:
-        run, now = self.run, time.monotonic()
+    def _told(self) -> dict[str, Any]:
+        """Where the run is; a recording stands where its deck says."""
+        return self.run.status() if hasattr(self.run, "status") else self.deck._status
+
+    def _paint_curve(self, told: dict[str, Any], now: float) -> None:
+        run = self.run
         names = ordered(list(run.quantities))
         if [name for _, name in self.quantity.options] != names:
             self._filling = True  # what happens to the value now is not what a person chose
@@ -211,7 +221,6 @@ class LiveView(VBox):
                 self.quantity.options = [(words_of(name), name) for name in names]
                 self.quantity.value = self._wanted if self._wanted in names else (names or [None])[0]
             self._filling = False
-        told = self.deck._status
         key = (told["step"], told["branch"], told["viewing"], self.quantity.value, len(run.events), len(run.branches))
         early = self.curve.busy or now - self._painted < APART
         if key == self._drawn or (early and not self._over()) or not self.quantity.value:

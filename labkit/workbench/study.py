@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import torch
 import xarray as xr
 from torch import nn
 
 from labkit.errors import LabError
+from labkit.workbench.arithmetic import plainly
 from labkit.workbench.budget import flops, parameters
 from labkit.workbench.claim import Claim, decide
 from labkit.workbench.crew.worker import fix_chance
@@ -110,9 +110,7 @@ class Study:
 
     def train(self, arm: str, seed: int, size: Scale, *, watch=None, stop: Event | None = None) -> xr.Dataset:
         """One arm on one seed: its measurements with axes arm, seed and step."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with plainly():
             fix_chance(seed)
             task = self.task(size)
             model = self.backbone(task, self.arms[arm].layer)
@@ -133,8 +131,6 @@ class Study:
             cost = flops(model, x) / len(x)
             row["flops"] = xr.DataArray(cost, attrs={"long_name": "operations an input, evaluation", "units": "flop"})
             return row.expand_dims(arm=[arm], seed=[seed])
-        finally:
-            torch.set_num_threads(threads)
 
     def _in_processes(
         self, size: Scale, todo: list[tuple[str, int]], watch, stop: Event | None, jobs: int | None

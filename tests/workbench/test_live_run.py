@@ -12,6 +12,7 @@ from torch import nn
 
 from labkit.errors import LabError
 from labkit.losses.routing.load_balance import load_balance
+from labkit.workbench.arithmetic import plainly
 from labkit.workbench.backbones.only_layer import OnlyLayer
 from labkit.workbench.backprop import Backprop
 from labkit.workbench.baselines import MixtureOfExperts
@@ -76,12 +77,8 @@ def test_it_trains_as_fit_does(task, make):
         until(run, 30)
         assert run.state == "finished"
         model = build(task)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with plainly():
             fit(model, task, Backprop(), steps=30, seed=3)
-        finally:
-            torch.set_num_threads(threads)
         assert same(weights(run.model), weights(model))
 
 

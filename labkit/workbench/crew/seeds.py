@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 
 from labkit.errors import LabError
+from labkit.workbench.arithmetic import plainly
 from labkit.workbench.crew.several import several
 from labkit.workbench.crew.worker import fix_chance
 from labkit.workbench.fit import Stopped
@@ -85,9 +86,8 @@ class Seeds:
         return self._joined(todo, rows, list(lost.values()))
 
     def _here(self, todo, train, watch, stop: Event | None) -> list[xr.Dataset]:
-        threads, rows = torch.get_num_threads(), []
-        torch.set_num_threads(1)
-        try:
+        rows = []
+        with plainly():
             for number, (arm, seed) in enumerate(todo):
 
                 def tell(step: int, values: dict[str, float], arm=arm, seed=seed, number=number) -> None:
@@ -99,8 +99,6 @@ class Seeds:
 
                 fix_chance(seed)
                 rows.append(train(arm, seed, tell, stop))
-        finally:
-            torch.set_num_threads(threads)
         return rows
 
     def _joined(self, todo: list[tuple[str, int]], rows: Sequence[xr.Dataset | None], lost: list[str]) -> xr.Dataset:

@@ -138,8 +138,10 @@ def settle(hello: dict[str, Any]) -> Callable[..., Any]:
 
     import torch
 
+    from labkit.workbench.arithmetic import compute_plainly
+
     faulthandler.enable()
-    torch.set_num_threads(1)
+    compute_plainly()
     torch.set_default_dtype(hello["dtype"])
     torch.set_float32_matmul_precision(hello["precision"])
     torch.use_deterministic_algorithms(hello["deterministic"], warn_only=hello["warn_only"])

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from labkit.errors import LabError
+from labkit.workbench.arithmetic import compute_plainly
 from labkit.workbench.backprop import Backprop
 from labkit.workbench.hold.interventions import Intervention
 from labkit.workbench.hold.journal import Journal
@@ -85,7 +86,7 @@ class LiveRun(Readout):
         _runs[name] = self
 
     def _new_stepping(self) -> Stepping:
-        return StepThread(lambda: self.training.step(), f"labkit-run {self.name}", begin)
+        return StepThread(lambda: self.training.step(), f"labkit-run {self.name}", compute_plainly)
 
     def run(self, until: int | None = None) -> bool:
         """Train on, until told otherwise or until this step; False when it does so already or can no more."""
@@ -235,11 +236,6 @@ class LiveRun(Readout):
         from labkit.workbench.hold.attached import AttachedRun
 
         return AttachedRun(model, optimizer, **settings)
-
-
-def begin() -> None:
-    """What the thread that trains does first: small models gain nothing from more threads, and one gives the same bits."""
-    torch.set_num_threads(1)
 
 
 @atexit.register

@@ -22,6 +22,7 @@ from torch import nn
 from labkit.errors import LabError
 from labkit.recording.batches import some_of
 from labkit.recording.once import once
+from labkit.workbench.arithmetic import compute_plainly
 from labkit.workbench.hold.checkpoint import State, put_back, weights
 from labkit.workbench.hold.interventions import Interventions
 from labkit.workbench.hold.training import Training
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _threads: "weakref.WeakSet[Observer]" = weakref.WeakSet()
 
-RATE, SHARE = 14.0, 0.35
+RATE, SHARE = 12.0, 0.35
 """Rounds a second at most, and the share of one core that all rounds together may take."""
 IDLE, SHORTEST = 0.5, 0.01
 """Seconds between two rounds while nothing moves, and at least."""
@@ -133,7 +134,7 @@ class Observer:
         self._wake.set()
 
     def _go(self) -> None:
-        torch.set_num_threads(1)
+        compute_plainly()
         while True:
             last, going = self._closed, self._run.going
             began, busy = time.perf_counter(), time.thread_time()
