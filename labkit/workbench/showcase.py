@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 
-import torch
 from torch import nn
 
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
@@ -13,7 +12,8 @@ from labkit.losses.routing.load_balance import load_balance
 from labkit.workbench.backbones.only_layer import OnlyLayer
 from labkit.workbench.backprop import Backprop, Rising
 from labkit.workbench.baselines import MixtureOfExperts
-from labkit.workbench.fit import fit
+from labkit.workbench.hold.machine import Machine
+from labkit.workbench.hold.randomness import Randomness
 from labkit.workbench.tasks.classification import Classification
 
 Maker = Callable[[], tuple[nn.Module, Classification]]
@@ -39,12 +39,10 @@ LAYERS = {
 @cache
 def _trained(kind: str, dataset: str, steps: int = 400) -> tuple[nn.Module, Classification]:
     task = Classification(dataset)
-    torch.manual_seed(0)
-    model = OnlyLayer(task, LAYERS[kind])
-    fit(
-        model,
-        task,
-        Backprop(penalties={hardening: Rising(5.0), load_balance: 0.03} if kind == "tree" else {}),
-        steps=steps,
-    )
+    # random numbers of its own: a visitor may be training something else meanwhile
+    model = Randomness(0).call(lambda: OnlyLayer(task, LAYERS[kind]))
+    trainer = Backprop(penalties={hardening: Rising(5.0), load_balance: 0.03} if kind == "tree" else {})
+    machine = Machine(model, task, trainer, 0, steps)
+    for _ in range(steps):
+        machine.step()
     return model.eval(), task

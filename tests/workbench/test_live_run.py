@@ -1,7 +1,11 @@
 """A training that is held: it stops, steps, changes, goes back and branches, and every bit comes out again."""
 
 import gc
+import json
 import math
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -433,6 +437,47 @@ def test_an_earlier_run_is_offered_and_goes_on(task, make):
     until(again, 40)
     again.switch("main")
     assert again.trainer.rate == 0.05
+
+
+KILLED = """
+import os, signal, torch
+from torch import nn
+from labkit.workbench.hold.live_run import LiveRun
+from labkit.workbench.tasks.classification import Classification
+task = Classification("mnist", rows=256, test_rows=50, batch=32)
+torch.manual_seed(0)
+run = LiveRun(nn.Linear(784, 10), task, name="test")
+run.run(until=40)
+run.wait()
+run.change("learning rate", 0.05)
+run.run(until=60)
+run.wait()
+print(run.curve("training_loss")[1].tolist(), flush=True)
+run.training.past.timeline.flush(10)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_whose_program_was_killed_is_offered_whole_and_comes_out_as_it_would_have(task, make, home):
+    script = home / "killed.py"
+    script.write_text(KILLED)
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert said.returncode == -signal.SIGKILL, said.stderr
+    losses = json.loads(said.stdout)
+    short = Classification("mnist", rows=256, test_rows=50, batch=32)
+    fresh = LiveRun(nn.Linear(784, 10), short, name="test")
+    assert "go_on=LiveRun.earlier('test')[0]" in fresh.status()["says"]
+    fresh.stop()
+    found = next(one for one in LiveRun.earlier("test") if one.ended is None)
+    assert found.curves("training_loss")["main"][1].tolist() == losses
+    torch.manual_seed(1)
+    again = LiveRun(nn.Linear(784, 10), short, name="test", go_on=found)
+    assert again.step_number == 60
+    assert again.trainer.rate == 0.05
+    again.branch(30, "as before")
+    until(again, 40)
+    assert again.curve("training_loss", "as before")[1].tolist() == losses[30:40]
+    again.stop()
 
 
 def test_an_own_loop_ticks_and_is_held(task, home):

@@ -83,6 +83,9 @@ class LiveRun(Readout):
         self.observer = Observer(self, self.training, getattr(task, "probe", None) if probe is None else probe)
         self._viewing, self._ended = None, False
         self.training.begin(go_on is not None)
+        lost = earlier(name)[:1] if given is None else []
+        if lost and lost[0].ended is None:
+            self.training.says = f"{lost[0].says} LiveRun(..., go_on=LiveRun.earlier({name!r})[0]) goes on from there."
         _runs[name] = self
 
     def _new_stepping(self) -> Stepping:
