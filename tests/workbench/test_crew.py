@@ -466,7 +466,13 @@ def script(tmp_path, wait: float) -> subprocess.Popen:
         env=env,
         cwd=tmp_path,
         start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
+
+
+def hears_ctrl_c() -> None:
+    """A job that a script puts into the background ignores Ctrl-C, and so would every process that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_functions_of_a_script_work_and_the_script_is_run_once(tmp_path):
