@@ -2,6 +2,7 @@
 const PIXEL = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 
 function opaque(color) {
+  if (!color) return null; // of an element that is not on the page yet
   PIXEL.clearRect(0, 0, 1, 1);
   PIXEL.fillStyle = color;
   PIXEL.fillRect(0, 0, 1, 1);

@@ -20,7 +20,7 @@ function dialsOf(parent, orders) {
       });
       fill(grid, rows.filter((row) => !row.dial.of));
       fill(parts, rows.filter((row) => row.dial.of));
-      put(summary, `Each by itself (${parts.children.length} dials)`);
+      put(summary, `Each by itself (${parts.children.length} dial${parts.children.length === 1 ? "" : "s"})`);
     }
     [grid.hidden, each.hidden] = [!grid.children.length, !parts.children.length];
     const possible = plan.live !== false && !ENDED.includes(status.state);

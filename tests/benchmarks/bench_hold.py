@@ -16,6 +16,7 @@ from side_by_side import table
 from torch import nn
 
 from labkit.losses.routing.load_balance import load_balance
+from labkit.workbench.arithmetic import compute_plainly
 from labkit.workbench.backbones.only_layer import OnlyLayer
 from labkit.workbench.backprop import Backprop
 from labkit.workbench.baselines import MixtureOfExperts
@@ -87,7 +88,7 @@ class Held:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    compute_plainly()
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     rows = []
     for build in (mixture, dense, convolutional):

@@ -29,6 +29,7 @@ START = """
 import threading, time, torch
 from torch import nn
 from labkit.widgets.live_view import LiveView
+from labkit.workbench.arithmetic import compute_plainly
 from labkit.workbench.backprop import Backprop
 from labkit.workbench.hold.live_run import LiveRun
 from labkit.workbench.tasks.classification import Classification
@@ -43,7 +44,7 @@ def bare(seconds):
     made, batches, trainer, counts = model(), task.batches(0), Backprop(schedule='constant'), []
     trainer.start(made, task, 0)
     def go():
-        torch.set_num_threads(1)
+        compute_plainly()
         for wait in (0.5, seconds):
             count, end = 0, time.monotonic() + wait
             while time.monotonic() < end:

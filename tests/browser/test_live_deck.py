@@ -51,12 +51,14 @@ class Run:
         self.told = {"state": "paused", "step": 600, "steps": 1000, "branch": "branch 2", "speed": 10.0, "says": ""}
         self.told |= {"error": None, "viewing": None, "ahead": 0}
 
+    together = ""
+
     @property
     def dials(self):
         return [
             self._dial("learning rate", 1e-6, 10, log=True, says="The size of a step."),
             self._dial("weight of load_balance", 0, 1, log=True),
-            self._dial("chosen of slot.gate", 1, 8, whole=True, unit="experts"),
+            self._dial("chosen of slot.gate", 1, 8, whole=True, unit="experts", part_of=self.together),
         ]
 
     def _dial(self, name, low, high, **more):
@@ -503,6 +505,22 @@ def test_nothing_is_cut_off_at_any_width(deck, width, theme):
             .filter((one) => one.right > innerWidth || one.left < 0).length"""
     )
     assert wide == 0
+
+
+def test_dials_of_single_modules_are_folded_away_and_still_obey(deck, run):
+    run.together = "chosen everywhere"
+    tell(deck, run)
+    assert deck.get_by_text("Each by itself (1 dial)").is_visible()
+    assert slider(deck, "Learning rate").is_visible()
+    assert not slider(deck, "Chosen of slot.gate").is_visible()
+    deck.get_by_text("Each by itself (1 dial)").click()
+    field(deck, "Chosen of slot.gate").fill("3")
+    field(deck, "Chosen of slot.gate").press("Enter")
+    assert asked(deck) == [{"do": "change", "name": "chosen of slot.gate", "value": 3}]
+    run.together = ""
+    tell(deck, run)
+    assert slider(deck, "Chosen of slot.gate").is_visible()
+    assert not deck.get_by_text("Each by itself").is_visible()
 
 
 def test_everything_can_be_reached_with_the_tab_key_and_has_a_name(deck):

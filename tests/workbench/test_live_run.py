@@ -18,6 +18,7 @@ from labkit.errors import LabError
 from labkit.losses.routing.load_balance import load_balance
 from labkit.workbench.arithmetic import plainly
 from labkit.workbench.backbones.only_layer import OnlyLayer
+from labkit.workbench.backbones.side_by_side import SideBySide
 from labkit.workbench.backprop import Backprop
 from labkit.workbench.baselines import MixtureOfExperts
 from labkit.workbench.fit import Stopped, fit
@@ -133,6 +134,25 @@ def test_a_dial_is_turned_between_two_steps_and_stands_on_the_curve(make):
     with pytest.raises(LabError, match="no dial 'speed'"):
         run.change("speed", 1)
     until(run, 6)
+
+
+def test_dials_of_one_kind_are_turned_together_or_one_by_one(task, make):
+    torch.manual_seed(0)
+    model = SideBySide(task, lambda i, o: MixtureOfExperts(i, o, experts=4, expert_width=4, chosen=2), count=2)
+    run = make(model)
+    gates = [slot.gate for slot in model.slots]
+    run.change("chosen everywhere", 1)
+    assert [gate.chosen for gate in gates] == [1, 1]
+    run.change("chosen of slots.1.gate", 3)
+    assert [gate.chosen for gate in gates] == [1, 3]
+    parts = {dial.name: dial.part_of for dial in run.dials}
+    assert parts["chosen of slots.1.gate"] == "chosen everywhere"
+    assert parts["chosen everywhere"] == parts["learning rate"] == ""
+    until(run, 3)
+    run.branch(0)
+    assert [gate.chosen for gate in gates] == [2, 2]
+    run.switch("main")
+    assert [gate.chosen for gate in gates] == [1, 3]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "one cycle"])
@@ -533,6 +553,23 @@ def test_an_own_loop_that_has_ended_can_be_changed_and_looked_at(task, home):
     assert live.state == "paused"
     live.touch(Intervention("edit", "0.bias", (0,), 5.0))
     assert float(model[0].bias[0].detach()) == 5.0
+    live.stop()
+
+
+def test_what_was_asked_of_an_own_loop_is_done_also_when_the_loop_ends_first(task, home, monkeypatch):
+    monkeypatch.setattr("labkit.workbench.hold.attached.GONE", 0.5)
+    model = dense(task)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    live = LiveRun.attach(model, optimizer, name="own", probe=task.test())
+    look = live.look(Lens())
+    live.tick(loss=1.0)
+    asked = threading.Thread(target=live.change, args=("learning rate", 0.5))
+    asked.start()
+    asked.join(20)
+    assert not asked.is_alive()
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    waited(lambda: look.latest is not None and look.latest[0] == 1)
+    assert live.state == "paused"
     live.stop()
 
 

@@ -7,7 +7,8 @@ optimizer, not the data.
 
 import time
 from collections.abc import Callable
-from threading import current_thread
+from concurrent.futures import wait
+from threading import Lock, current_thread
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from labkit.workbench.hold.stepping import Job, Stepping
 
 WAITING: list[Callable[[], None]] = []
 """Called at each tick, and again and again while one waits: a notebook lets its clicks through here."""
-REST, GONE = 0.02, 5.0
-"""Seconds between two looks at the door while a tick waits, and seconds without a tick after which the loop has ended."""
+REST, LOOK, GONE = 0.02, 0.1, 3.0
+"""Seconds between two looks at the door while a tick waits, between two looks whether a loop still ticks, and without a
+tick after which it has ended; a loop of long steps has ten of them."""
 
 
 class OwnLoop:
@@ -50,6 +52,7 @@ class Ticking(Stepping):
     def __init__(self) -> None:
         super().__init__()
         self.ticked, self.waiting, self._apart = 0.0, False, 0.0
+        self._serving = Lock()
 
     @property
     def there(self) -> bool:
@@ -57,10 +60,20 @@ class Ticking(Stepping):
         return time.monotonic() - self.ticked < max(GONE, 10 * self._apart)
 
     def now(self, job: Job) -> Any:
-        if not self.there or current_thread() is self._stepper:
+        if self.there and current_thread() is not self._stepper:
+            done = self.soon(job)
+            while self.there and not self.closed:  # the loop may end before it has another tick
+                if wait([done], LOOK).done:
+                    return done.result()
+            self._alone()
+            return done.result()
+        self._alone()
+        return job()
+
+    def _alone(self) -> None:
+        """Do the jobs that wait, where no loop will."""
+        with self._serving:
             self.serve()
-            return job()
-        return self.soon(job).result()
 
     def hold(self) -> None:
         if self.there and current_thread() is not self._stepper:
