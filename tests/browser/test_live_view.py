@@ -117,3 +117,38 @@ def test_the_view_comes_back_after_the_page_was_loaded_anew(page, lab, tmp_path)
     told(page, "Paused")
     assert ask(page, "print(run.status()['state'])") == "paused"
     page.evaluate(SHUT_DOWN)
+
+
+def test_an_expert_is_silenced_by_a_click_in_its_picture_and_speaks_again(page, lab, tmp_path):
+    notebook(page, lab, tmp_path)
+    told(page, "Ready")
+    page.get_by_role("button", name="Step", exact=True).click()
+    told(page, "Paused")
+    picture = page.locator("canvas.labkit-picture-canvas").first
+    page.wait_for_function(
+        "() => document.querySelector('canvas.labkit-picture-canvas')?.getAttribute('aria-label')?.includes('xpert')"
+    )
+    picture.scroll_into_view_if_needed()
+    picture.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    silence = page.get_by_role("button", name="Silence this expert")
+    silence.click()
+    page.wait_for_function("document.querySelectorAll('.labkit-deck-mark.labkit-deck-intervention').length > 0")
+    active = "one = run.touches.active[0]; print(one.kind, one.layer, run.events[-1].says)"
+    kind, layer, *says = ask(page, active).split()
+    assert (kind, layer) == ("silence", "slot.gate")
+    assert " ".join(says).endswith("says nothing.")
+    page.get_by_role("button", name="Step", exact=True).click()
+    page.wait_for_function("document.querySelector('.labkit-deck-place').textContent === 'step 2'")
+    heard = """from labkit import record
+from labkit.parts.gate import Routing
+with record(run.model, Routing) as trace: run.model(task.test()[0])
+print(float(trace['slot.gate'].mixture()[:, one.index].sum()))"""
+    assert ask(page, heard) == "0.0"
+    page.get_by_role("button", name="Undo", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('.labkit-deck-mark.labkit-deck-undo').length > 0")
+    assert ask(page, "print(run.touches.active)") == "()"
+    assert page.errors == []
+    assert page.evaluate(ERRORS) == []
+    page.evaluate(SHUT_DOWN)
