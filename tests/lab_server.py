@@ -27,6 +27,15 @@ RUN_ALL = "() => jupyterapp.commands.execute('notebook:run-all-cells')"
 ERRORS = """() => [...jupyterapp.shell.currentWidget.content.model.cells].flatMap(cell => cell.type !== 'code' ? [] :
     [...Array(cell.outputs.length).keys()].map(place => cell.outputs.get(place).toJSON())
         .filter(output => output.output_type === 'error').map(output => `${cell.id}: ${output.ename}: ${output.evalue}`))"""
+KERNEL_SAYS = """async (code) => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({ code, store_history: false });
+    let said = '';
+    future.onIOPub = (message) => { said += message.content.text ?? message.content.evalue ?? ''; };
+    await future.done;
+    return said.trim();
+}"""
+"""Runs code in the notebook's kernel and says what it prints."""
 SHUT_DOWN = "() => jupyterapp.serviceManager.sessions.shutdownAll()"
 
 

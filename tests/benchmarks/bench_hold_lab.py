@@ -24,6 +24,9 @@ from pathlib import Path
 
 from side_by_side import table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from lab_server import CONNECTED, KERNEL_SAYS, READY, SHUT_DOWN, lab
+
 ROUNDS, SECONDS, VIEWS, ASKS = 5, 4.0, 20, 15
 START = """
 import threading, time, torch
@@ -93,14 +96,6 @@ for number in range({VIEWS - 1}):
 from ipywidgets import VBox
 VBox(others)
 """
-SAYS = """async (code) => {
-    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({ code });
-    let said = '';
-    future.onIOPub = (message) => { said += message.content.text ?? message.content.evalue ?? ''; };
-    await future.done;
-    return said.trim();
-}"""
 RUN = """async (place) => {
     const { content } = jupyterapp.shell.currentWidget;
     content.deselectAll();
@@ -147,7 +142,7 @@ def cells(*codes: str) -> str:
 
 
 def says(page, code: str):
-    return json.loads(page.evaluate(SAYS, f"import json\nprint(json.dumps({code}))"))
+    return json.loads(page.evaluate(KERNEL_SAYS, f"import json\nprint(json.dumps({code}))"))
 
 
 def throughput(page, rounds: int) -> None:
@@ -188,17 +183,17 @@ def answers(page, rounds: int) -> None:
     loads = []
     for _ in range(rounds):
         loads.append(os.getloadavg()[0])
-        page.evaluate(SAYS, "run.run()")
+        page.evaluate(KERNEL_SAYS, "run.run()")
         time.sleep(1)
         for _ in range(ASKS):
             asked.append(page.evaluate(ASK))
             time.sleep(0.1)
         for turn in range(6):
             busy = turn % 2 == 1
-            page.evaluate(SAYS, "run.run()")
+            page.evaluate(KERNEL_SAYS, "run.run()")
             page.locator(".labkit-deck-state", has_text="Running").first.wait_for()
             time.sleep(0.5 + 0.13 * turn)
-            page.evaluate(SAYS, "stood.clear()")
+            page.evaluate(KERNEL_SAYS, "stood.clear()")
             if busy:
                 page.evaluate(BUSY, 3)
                 time.sleep(0.3)
@@ -226,9 +221,7 @@ def part(values: list[float], share: float) -> float:
 
 
 def main(rounds: int) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from browser.conftest import FLAGS, NAMES
-    from lab_server import CONNECTED, READY, SHUT_DOWN, lab
     from playwright.sync_api import sync_playwright
 
     folder = Path(tempfile.mkdtemp())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_server import CONNECTED, ERRORS, READY, SHUT_DOWN
+from lab_server import CONNECTED, ERRORS, KERNEL_SAYS, READY, SHUT_DOWN
 
 pytestmark = pytest.mark.browser
 START = """
@@ -58,14 +58,6 @@ run = LiveRun(small(), Broken('digits'), name='broken')
 view = LiveView(run)
 view
 """
-SAYS = """async (code) => {
-    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({ code });
-    let said = '';
-    future.onIOPub = (message) => { said += message.content.text ?? message.content.evalue ?? ''; };
-    await future.done;
-    return said.trim();
-}"""
 BEGIN = """(place) => {
     const { content, sessionContext } = jupyterapp.shell.currentWidget;
     content.deselectAll();
@@ -128,7 +120,7 @@ class Book:
 
     def says(self, code: str) -> str:
         """What the kernel prints."""
-        return self.page.evaluate(SAYS, code)
+        return self.page.evaluate(KERNEL_SAYS, code)
 
     def is_so(self, code: str) -> bool:
         """Whether the kernel comes to say True."""

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from lab_server import CONNECTED, ERRORS, READY, RUN_ALL, SHUT_DOWN
+from lab_server import CONNECTED, ERRORS, KERNEL_SAYS, READY, RUN_ALL, SHUT_DOWN
 
 pytestmark = pytest.mark.browser
 DRAWN = "plot => JSON.stringify(plot.data.map(trace => [trace.name, trace.marker?.size, trace.marker?.color]))"
@@ -95,14 +95,6 @@ explorer = ArrayExplorer(data, cursor=cursor)
 explorer.on_cell(lambda place, value: heard.append((place, value)))
 display(explorer, LiteFigure(draw, cursor=cursor))
 """
-KERNEL_SAYS = """async (code) => {
-    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({ code });
-    let said = '';
-    future.onIOPub = (message) => { said += message.content.text ?? message.content.evalue ?? ''; };
-    await future.done;
-    return said.trim();
-}"""
 
 
 def test_an_array_and_a_figure_share_a_cursor_through_the_kernel(lab, page, tmp_path):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from lab_server import CONNECTED, ERRORS, READY, RUN_ALL, SHUT_DOWN
+from lab_server import CONNECTED, ERRORS, KERNEL_SAYS, READY, RUN_ALL, SHUT_DOWN
 
 pytestmark = pytest.mark.browser
 
@@ -45,17 +45,7 @@ def told(page, words):
 
 def ask(page, code):
     """Run code in the kernel and read what it prints."""
-    return page.evaluate(
-        """async (code) => {
-            const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            const future = kernel.requestExecute({ code, store_history: false });
-            let text = "";
-            future.onIOPub = (message) => { text += message.content.text ?? message.content.evalue ?? ""; };
-            await future.done;
-            return text.trim();
-        }""",
-        code,
-    )
+    return page.evaluate(KERNEL_SAYS, code)
 
 
 def test_a_training_is_held_from_the_page(page, lab, tmp_path):
