@@ -200,14 +200,12 @@ def test_after_a_reload_in_the_middle_of_the_training_the_curve_is_whole_and_goe
     book.open()
     page.locator(".labkit-deck-root").wait_for()
     assert book.reaches(before + 20)
-    assert book.says("print(len(run.curve('training_loss')[0]) == run.status()['step'] or run.pause())") in (
-        "True",
-        "None",
-    )
+    whole = "len(run.curve('training_loss')[0]) == run.status()['step']"
+    assert book.says(f"with run.held(): print({whole})") == "True"
     book.state("Running")
     book.click("run")
     book.state("Paused")
-    assert book.is_so("len(run.curve('training_loss')[0]) == run.status()['step']")
+    assert book.is_so(whole)
     last = int(book.says("print(run.status()['step'])"))
     assert book.reaches(last)
     assert page.locator(".labkit-deck-root").count() == 1
