@@ -20,7 +20,7 @@ from labkit.widgets.curve_lines import Curve, Labels, arms, packed, smooth_lines
 from labkit.widgets.deck_plan import bursts, few_events, few_steps, orders
 from labkit.widgets.live_curve import LiveCurve
 from labkit.widgets.live_deck import LiveDeck
-from labkit.widgets.live_pane import entry_of, marks_of, name_of
+from labkit.widgets.live_pane import entry_of, name_of
 from labkit.widgets.live_view import LiveView
 from labkit.widgets.run_curves import branch_lines, ordered
 from labkit.workbench.backbones.only_layer import OnlyLayer
@@ -532,11 +532,6 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_painting(run, monkeypat
 def test_places_are_named_as_people_say_them():
     assert name_of({"layer": "slot", "unit": 7, "input": 2}) == "Unit 7, input 2 of slot"
     assert name_of({"parameter": "out.weight", "row": 1, "column": 2}) == "Entry [1, 2] of out.weight"
-    active = [Intervention("silence", "gate", 3), Intervention("edit", "w", (1, 2), 0.0)]
-    assert [{key: mark[key] for key in mark if key != "says"} for mark in marks_of(active)] == [
-        {"layer": "gate", "choice": 3},
-        {"parameter": "w", "row": 1, "column": 2},
-    ]
 
 
 def test_the_number_at_a_place_is_read_by_its_names():

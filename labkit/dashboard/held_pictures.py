@@ -1,6 +1,5 @@
 """The live picture of the card Hold it: what is looked at is chosen, and a click in it offers what can be done there."""
 
-from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -13,7 +12,7 @@ from labkit.errors import LabError
 from labkit.widgets.panel_live_picture import PanelLivePicture
 from labkit.widgets.picture_frames import Words
 from labkit.widgets.strip import Strip
-from labkit.workbench.hold.intervention import Intervention
+from labkit.workbench.hold.changed_places import changed_places
 from labkit.workbench.hold.lenses import Lens
 from labkit.workbench.hold.possible import possible
 
@@ -63,7 +62,7 @@ class Pictures:
         self._drawn = look.latest
         step, measured = look.latest
         if self._strip is None:
-            self.picture.show(measured, step=step, marks=marks(self.held.touches.active))
+            self.picture.show(measured, step=step, marks=changed_places(self.held.touches.active, self.held.model))
         elif status["viewing"] is None:
             try:
                 self._add(step, measured, status["branch"])
@@ -111,17 +110,3 @@ class Pictures:
 def named(place: dict[str, Any]) -> str:
     """A place of a picture in words: "layer slot.gate, choice 3"."""
     return ", ".join(f"{axis} {entry}" for axis, entry in place.items() if entry != "")
-
-
-def marks(active: Iterable[Intervention]) -> list[dict[str, Any]]:
-    """The places of a picture at which something was done, with a sentence each."""
-    found = []
-    for one in active:
-        if one.kind == "edit":
-            if len(one.place) == 2:
-                row, column = one.place
-                found.append({"parameter": one.layer, "row": row, "column": column, "says": one.says})
-        else:
-            axis = "choice" if one.kind == "silence" else "unit"
-            found += [{"layer": one.layer, axis: entry, "says": one.says} for entry in one.each]
-    return found

@@ -11,6 +11,7 @@ from labkit.widgets.live_picture import LivePicture
 from labkit.widgets.picture_frames import Words
 from labkit.widgets.strip import Strip
 from labkit.widgets.words import message
+from labkit.workbench.hold.changed_places import changed_places
 
 NOW, STEPS = "now", "over the steps"
 
@@ -53,7 +54,7 @@ class LivePane(VBox):
             return
         step, measured = found
         viewing, branch = self.run.viewing, self.run.branch_name
-        marks = marks_of(self.run.touches.active)
+        marks = changed_places(self.run.touches.active, self.run.model)
         key = (step, branch, viewing, self.mode.value, tuple(str(mark) for mark in marks), id(measured))
         if key == self._drawn:
             return
@@ -112,16 +113,3 @@ def entry_of(data: xr.DataArray, place: Mapping[str, Any]) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return float(found) if found.ndim == 0 and bool(found.notnull()) else None
-
-
-def marks_of(active: Any) -> list[dict[str, Any]]:
-    """The places of the interventions in force, as pictures mark them."""
-    marks: list[dict[str, Any]] = []
-    for one in active:
-        if one.kind == "edit":
-            axes = ("row", "column") if len(one.place) == 2 else ("column",) if len(one.place) == 1 else ()
-            marks += [{"parameter": one.layer, **dict(zip(axes, one.place)), "says": one.says}] * bool(axes)
-        else:
-            axis = "choice" if one.kind == "silence" else "unit"
-            marks += [{"layer": one.layer, axis: each, "says": one.says} for each in one.each]
-    return marks

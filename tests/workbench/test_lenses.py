@@ -341,3 +341,19 @@ def test_an_edited_entry_lies_where_the_picture_of_weights_shows_it():
     assert float(shown.sel(row=place["row"], column=place["column"])) == 9
     assert place["parameter"] == "0.weight"
     assert "9" in place["says"]
+
+
+def test_what_was_done_is_marked_where_the_pictures_show_it_in_tables_of_three_axes_too():
+    model = nn.Module()
+    model.register_parameter("bank", nn.Parameter(torch.zeros(2, 3, 4)))
+    model.register_parameter("scale", nn.Parameter(torch.zeros(())))
+    done = [
+        Intervention("silence", "gate", 3),
+        Intervention("edit", "bank", (1, 2, 3), 0.5),
+        Intervention("edit", "scale", (), 0.5),
+    ]
+    assert [{key: mark[key] for key in mark if key != "says"} for mark in changed_places(done, model)] == [
+        {"layer": "gate", "choice": 3},
+        {"parameter": "bank", "row": 5, "column": 3},
+        {"parameter": "scale"},
+    ]

@@ -28,6 +28,8 @@ def changed_places(active: Iterable[Intervention], model: nn.Module) -> list[dic
 def entry_place(model: nn.Module, parameter: str, index: tuple[int, ...]) -> dict[str, Any]:
     """An entry of a parameter as row and column of its picture."""
     weight = parameters_of(model)[parameter]
+    if not weight.dim():
+        return {"parameter": parameter}  # a single number has no picture
     width = int(np.prod(weight.shape[1:])) if weight.dim() >= 4 else weight.shape[-1]
     row, column = divmod(int(np.ravel_multi_index(index, tuple(weight.shape))), width)
     return {"parameter": parameter, "row": row, "column": column}
