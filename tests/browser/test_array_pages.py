@@ -132,7 +132,7 @@ def drawn(page) -> None:
 
 
 def status(page, text: str) -> None:
-    found = "(text) => document.querySelector('[role=status]').textContent.includes(text)"
+    found = "(text) => document.querySelector('[role=status]')?.textContent.includes(text)"
     page.wait_for_function(found, arg=text)
 
 
@@ -206,7 +206,7 @@ def test_pointing_at_a_cell_tells_its_exact_value(live):
     for column in range(25, 55):
         page.mouse.move(*at(page, 10, column, 60, 60))
     status(page, "query 10, key 54")
-    page.wait_for_function("() => document.querySelector('[role=status]').textContent.includes('“')")
+    page.wait_for_function("() => document.querySelector('[role=status]')?.textContent.includes('“')")
     assert len([one for one in page.asked if one[0] == "asked"]) - before < 15, "it asks when the pointer rests"
     page.mouse.move(2, 2)
     status(page, "Point at a cell")
@@ -606,7 +606,7 @@ def shared(page) -> str:
 
 def test_a_click_in_one_picture_moves_all_others(book):
     click_at(book, 0, 0.5, 0.5)
-    book.wait_for_function("() => document.getElementById('cursor').textContent.includes('step')")
+    book.wait_for_function("() => document.getElementById('cursor')?.textContent.includes('step')")
     step = int(re.search(r"step (\d+)", shared(book))[1])
     assert step in grown(0).steps, "the cursor stands where there is data"
     assert abs(book.evaluate(CURSOR_X, 0) - step) < 2
@@ -627,7 +627,7 @@ def test_the_frames_of_a_picture_move_the_others(book):
     figure.scroll_into_view_if_needed()
     rail = figure.locator(".slider-rail-touch-rect").bounding_box()
     book.mouse.click(rail["x"] + rail["width"] * 0.3, rail["y"] + rail["height"] / 2)
-    book.wait_for_function("() => document.getElementById('cursor').textContent.includes('step')")
+    book.wait_for_function("() => document.getElementById('cursor')?.textContent.includes('step')")
     step = int(re.search(r"step (\d+)", shared(book))[1])
     book.wait_for_timeout(300)
     assert abs(book.evaluate(CURSOR_X, 0) - step) < 2
@@ -648,7 +648,7 @@ def test_the_arrow_keys_move_the_cursor_through_the_data(book):
     ):
         book.keyboard.press(key)
         book.wait_for_function(
-            "(text) => document.getElementById('cursor').textContent === text", arg=f"Cursor: step {step}"
+            "(text) => document.getElementById('cursor')?.textContent === text", arg=f"Cursor: step {step}"
         )
     assert (
         figure.locator("xpath=ancestor::*[contains(@class, 'labkit-figure-root')]")
@@ -656,7 +656,7 @@ def test_the_arrow_keys_move_the_cursor_through_the_data(book):
         .inner_text()
     )
     book.keyboard.press("Escape")
-    book.wait_for_function("() => document.getElementById('cursor').textContent === ''")
+    book.wait_for_function("() => document.getElementById('cursor')?.textContent === ''")
     assert book.evaluate(CURSOR_X, 0) is None
     clean(book)
 
@@ -676,10 +676,10 @@ def test_a_cell_of_the_array_is_a_place_in_the_figures(book):
     canvas = book.locator("canvas")
     canvas.scroll_into_view_if_needed()
     book.mouse.click(*at(book, 3, 2, len(grown(0).steps), 8))
-    book.wait_for_function("() => document.getElementById('cursor').textContent.includes('choice 2')")
+    book.wait_for_function("() => document.getElementById('cursor')?.textContent.includes('choice 2')")
     assert f"step {grown(0).steps[3]}" in shared(book)
     book.get_by_role("button", name="Clear the cursor").click()
-    book.wait_for_function("() => document.getElementById('cursor').textContent === ''")
+    book.wait_for_function("() => document.getElementById('cursor')?.textContent === ''")
     clean(book)
 
 

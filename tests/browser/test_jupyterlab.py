@@ -124,7 +124,7 @@ def test_an_array_and_a_figure_share_a_cursor_through_the_kernel(lab, page, tmp_
         page.keyboard.press("Control+Home")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Home")
-        page.wait_for_function("() => /: [0-9]/.test(document.querySelector('.labkit-array-status').textContent)")
+        page.wait_for_function("() => /: [0-9]/.test(document.querySelector('.labkit-array-status')?.textContent)")
         page.keyboard.press("Enter")
         page.wait_for_function("() => document.querySelector('.labkit-figure-cursor')?.childElementCount > 0")
         told = "print(cursor.places, len(heard), bool(heard) and heard[0][1] == float(data[0, 0]))"
@@ -132,7 +132,7 @@ def test_an_array_and_a_figure_share_a_cursor_through_the_kernel(lab, page, tmp_
         figure = page.locator(".labkit-figure")
         figure.focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("() => document.querySelector('.labkit-array-status').textContent.includes('leaf 1')")
+        page.wait_for_function("() => document.querySelector('.labkit-array-status')?.textContent.includes('leaf 1')")
         assert says(page, "print(cursor.places)", "{'step': 0, 'choice': 1}")
         assert page.errors == []
         assert page.outside == []

@@ -204,7 +204,7 @@ def test_of_a_large_picture_python_tells_the_value(live, page):
     page.keyboard.press("Control+End")
     exact = f"{np.float32(values[255, 511]):.6g}"
     page.wait_for_function(
-        "(text) => document.querySelector('.labkit-picture-bubble b').textContent === text", arg=exact
+        "(text) => document.querySelector('.labkit-picture-bubble b')?.textContent === text", arg=exact
     )
     assert said(page) == f"row 255, column 511: {exact}"
     clean(page)

@@ -40,7 +40,7 @@ def notebook(page, lab, tmp_path):
 
 
 def told(page, words):
-    page.wait_for_function("(words) => document.querySelector('.labkit-deck-state').textContent === words", arg=words)
+    page.wait_for_function("(words) => document.querySelector('.labkit-deck-state')?.textContent === words", arg=words)
 
 
 def ask(page, code):
@@ -66,14 +66,14 @@ def test_a_training_is_held_from_the_page(page, lab, tmp_path):
     page.keyboard.press("Space")
     told(page, "Paused")
     at = int(ask(page, "print(run.step_number)"))
-    page.wait_for_function(f"document.querySelector('.labkit-deck-place').textContent === 'step {at:,}'")
+    page.wait_for_function(f"document.querySelector('.labkit-deck-place')?.textContent === 'step {at:,}'")
     page.keyboard.press(".")
-    page.wait_for_function(f"document.querySelector('.labkit-deck-place').textContent === 'step {at + 1:,}'")
+    page.wait_for_function(f"document.querySelector('.labkit-deck-place')?.textContent === 'step {at + 1:,}'")
     hand = page.get_by_role("slider", name="The step that the pictures show")
     hand.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_function("document.querySelector('.labkit-deck-where').textContent.startsWith('The pictures show')")
+    page.wait_for_function("document.querySelector('.labkit-deck-where')?.textContent.startsWith('The pictures show')")
     viewed = int(hand.get_attribute("aria-valuenow"))
     assert viewed < at
     for _ in range(100):
@@ -86,7 +86,7 @@ def test_a_training_is_held_from_the_page(page, lab, tmp_path):
     assert page.evaluate("() => jupyterapp.shell.currentWidget.content.model.cells.length") == cells, "b made a cell"
     assert ask(page, "print(run.branches[1].parent, run.branches[1].start)") == f"main {viewed}"
     page.get_by_role("button", name="Go on with main").click()
-    page.wait_for_function(f"document.querySelector('.labkit-deck-place').textContent.startsWith('step {at + 1:,}')")
+    page.wait_for_function(f"document.querySelector('.labkit-deck-place')?.textContent.startsWith('step {at + 1:,}')")
     assert page.errors == []
     assert page.evaluate(ERRORS) == []
     page.evaluate(SHUT_DOWN)
@@ -130,7 +130,7 @@ def test_an_expert_is_silenced_by_a_click_in_its_picture_and_speaks_again(page, 
     assert (kind, layer) == ("silence", "slot.gate")
     assert " ".join(says).endswith("says nothing.")
     page.get_by_role("button", name="Step", exact=True).click()
-    page.wait_for_function("document.querySelector('.labkit-deck-place').textContent === 'step 2'")
+    page.wait_for_function("document.querySelector('.labkit-deck-place')?.textContent === 'step 2'")
     heard = """from labkit import record
 from labkit.parts.gate import Routing
 with record(run.model, Routing) as trace: run.model(task.test()[0])
