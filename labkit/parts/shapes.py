@@ -68,11 +68,13 @@ def shaped(forward: Callable[..., Any]) -> Callable[..., Any]:
     microsecond a call and stays out of the way of `torch.compile`, `torch.export` and `torch.func`.
     """
     stated = arguments(forward)
+    quick = [_known_sizes(argument) for argument in stated]
 
     @functools.wraps(forward)
     def checked(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        for argument, value in zip(stated, inputs, strict=False):
-            _require(self, argument, value)
+        for argument, sizes, value in zip(stated, quick, inputs, strict=False):
+            if not _fits(self, argument, sizes, value):
+                _require(self, argument, value)
         if torch.compiler.is_compiling():
             return forward(self, *inputs, **named)
         try:
@@ -83,6 +85,30 @@ def shaped(forward: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return checked
+
+
+def _known_sizes(argument: Argument) -> tuple[tuple[int, tuple[str, ...], int], ...]:
+    """(place counted from the end, where the module keeps the size, or the size itself), of what has one."""
+    found = []
+    for place, dimension in enumerate(argument.trailing, -len(argument.trailing)):
+        own = re.fullmatch(r"\{self\.([\w.]+)\}", dimension)
+        if own or dimension.isdigit():
+            found.append((place, tuple(own[1].split(".")) if own else (), 0 if own else int(dimension)))
+    return tuple(found)
+
+
+def _fits(module: nn.Module, argument: Argument, sizes: tuple, value: Any) -> bool:
+    """Whether a tensor is as stated: asked at every call, so it only says yes or no."""
+    shape = value.shape
+    fixed = len(argument.dimensions) - argument.leading
+    if len(shape) < fixed or (len(shape) > fixed and not argument.leading):
+        return False
+    for place, path, number in sizes:
+        for step, name in enumerate(path):
+            number = getattr(number if step else module, name)
+        if shape[place] != number:
+            return False
+    return not argument.floating or value.is_floating_point()
 
 
 def _require(module: nn.Module, argument: Argument, value: Any) -> None:

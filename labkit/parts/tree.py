@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.parts.experts import Experts
 from labkit.parts.gate import Routing, everything, only
+from labkit.parts.kernels.engine import heard, suits
+from labkit.parts.kernels.soft_tree import leaf_shares, weighted_hidden
+from labkit.parts.kernels.tree import hard_leaves, hard_tree, way_down
 from labkit.parts.relaxation import RegionLeak
 from labkit.parts.shapes import traced
 
@@ -39,6 +43,8 @@ class Decisions(nn.Module):
 
 def leaf_probabilities(scores: Tensor, depth: int) -> Tensor:
     """The share of each input that reaches each leaf: scores (..., 2^depth - 1) -> (..., 2^depth), summing to 1."""
+    if depth and suits(scores):
+        return leaf_shares(scores)
     right, left = torch.sigmoid(scores), torch.sigmoid(-scores)
     reach = torch.ones_like(scores[..., :1]) if depth else scores.new_ones(*scores.shape[:-1], 1)
     for level in range(depth):
@@ -53,9 +59,10 @@ def descend(x: Tensor, weight: Tensor, bias: Tensor, depth: int) -> tuple[Tensor
     Shapes: x (..., width), weight (trees, nodes, width), bias (trees, nodes) -> node, scores (..., trees, depth) and
     end (..., trees), which counts from the left among the places below the last level.
 
-    Two ways with the same result: a few nodes are scored all at once by one matrix product; of many nodes only the
-    rows on the path are read, so the cost grows with the depth and not with the 2^depth nodes. The path is found
-    without gradients; where they are wanted the scores on it are computed once more, in one piece.
+    Compiled code walks where it suits. Else there are two ways with the same result: a few nodes are scored all at once by
+    one matrix product; of many nodes only the rows on the path are read, so the cost grows with the depth and not with
+    the 2^depth nodes. The path is found without gradients; where they are wanted the scores on it are computed once
+    more, in one piece.
     """
     trees, nodes, width = weight.shape
     if depth == 0:
@@ -63,10 +70,14 @@ def descend(x: Tensor, weight: Tensor, bias: Tensor, depth: int) -> tuple[Tensor
         return empty.long(), empty, empty.sum(-1).long()
     rows, offsets = weight.reshape(-1, width), bias.reshape(-1)
     first = torch.arange(trees, device=x.device) * nodes
-    few = nodes <= 32 * depth
+    with torch.no_grad():
+        compiled = suits(x, weight, bias)
+    few = nodes <= 32 * depth and (torch.is_grad_enabled() or not compiled)
     every = F.linear(x, rows, offsets) if few else None
     with torch.no_grad():
-        if x.numel() == width and not traced():
+        if compiled:
+            path, scores, place = way_down(x, weight, bias, depth)
+        elif x.numel() == width and not traced():
             path, scores, place = _walk(x, rows, offsets, trees, depth, every)
         else:
             path, scores, place = _all_at_once(x, rows, offsets, first, depth, every)
@@ -150,3 +161,43 @@ class TreeGate(nn.Module):
             node, scores, leaf = descend(x, self.weight.unsqueeze(0), self.bias.unsqueeze(0), self.depth)
         self.decisions(scores.squeeze(-2), node.squeeze(-2), self.nodes)
         return only(leaf.squeeze(-1), self.leaves, x)
+
+
+class Leaves(Experts):
+    """The small networks at the end of a tree: in evaluation each input runs through the one where it ended.
+
+    Shapes: x (..., in_width), routing over `count` leaves -> (..., out_width).
+    """
+
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+        if routing.index.shape[-1] == 1 and not routing.soft and self.activation is F.relu:
+            bank = self._bank()
+            if suits(x, *bank, learns=False):
+                return hard_leaves(x, routing.index.squeeze(-1), *bank) * routing.weights
+        return super().forward(x, routing)
+
+    def reached(self, x: Tensor, gate: TreeGate) -> Tensor:
+        """`self(x, gate(x))`: in one compiled go in evaluation, where nobody listens to the gate or the leaves."""
+        if not gate.training and self.activation is F.relu:
+            tensors = x, *_own(gate, "weight", "bias"), *self._bank()
+            if suits(*tensors, learns=False) and not heard(gate, self):
+                return hard_tree(*tensors)
+        return self(x, gate(x))
+
+    def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
+        if self.activation is F.relu and suits(x, weights, *self._bank()):
+            hidden = weighted_hidden(F.linear(x, self.in_weight.flatten(0, 1), self.in_bias.flatten()), weights)
+            return hidden @ self.out_weight.flatten(0, 1) + weights @ self.out_bias
+        return super().mixed(x, weights)
+
+    def _bank(self) -> tuple[Tensor, ...]:
+        return _own(self, "in_weight", "in_bias", "out_weight", "out_bias")
+
+
+def _own(module: nn.Module, *names: str) -> tuple[Tensor, ...]:
+    """Parameters by name: from where modules keep them, which saves most of the time of asking the module."""
+    kept = module._parameters
+    try:
+        return tuple([kept[name] for name in names])  # pyright: ignore[reportReturnType]
+    except KeyError:  # a parametrisation computes it
+        return tuple([getattr(module, name) for name in names])

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.example import Example
-from labkit.parts.experts import Experts
 from labkit.parts.shapes import shaped
-from labkit.parts.tree import TreeGate
+from labkit.parts.tree import Leaves, TreeGate
 
 
 class FastFeedforward(nn.Module):
@@ -40,11 +39,11 @@ class FastFeedforward(nn.Module):
         super().__init__()
         self.in_width, self.out_width = in_width, out_width
         self.gate = TreeGate(in_width, depth=depth, leak=leak)
-        self.leaves = Experts(2**depth, in_width, leaf_width, out_width)
+        self.leaves = Leaves(2**depth, in_width, leaf_width, out_width)
 
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
-        return self.leaves(x, self.gate(x))
+        return self.leaves.reached(x, self.gate)
 
 
 def slowly(layer: FastFeedforward, x: Tensor) -> Tensor:

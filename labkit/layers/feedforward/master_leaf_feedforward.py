@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.example import Example
-from labkit.parts.experts import Experts
 from labkit.parts.shapes import shaped
-from labkit.parts.tree import TreeGate
+from labkit.parts.tree import Leaves, TreeGate
 
 
 class MasterLeafFeedforward(nn.Module):
@@ -37,14 +36,14 @@ class MasterLeafFeedforward(nn.Module):
         super().__init__()
         self.in_width, self.out_width = in_width, out_width
         self.gate = TreeGate(in_width, depth=depth, leak=leak)
-        self.leaves = Experts(2**depth, in_width, leaf_width, out_width)
+        self.leaves = Leaves(2**depth, in_width, leaf_width, out_width)
         self.master = nn.Sequential(nn.Linear(in_width, master_width), nn.ReLU(), nn.Linear(master_width, out_width))
         self.blend = nn.Parameter(torch.zeros(()))
 
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
         tree = torch.sigmoid(self.blend)
-        return tree * self.leaves(x, self.gate(x)) + (1 - tree) * self.master(x)
+        return tree * self.leaves.reached(x, self.gate) + (1 - tree) * self.master(x)
 
 
 def slowly(layer: MasterLeafFeedforward, x: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from labkit.example import Example
 from labkit.parts.gate import Routing
+from labkit.parts.kernels.engine import heard, suits
+from labkit.parts.kernels.neuron_trees import few_enough, neuron_trees, paths_said
 from labkit.parts.shapes import shaped, traced
 from labkit.parts.tree import Decisions, descend
 
@@ -60,15 +62,21 @@ class NeuronTrees(nn.Module):
 
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
+        weights = self.in_weight, self.in_bias, self.out_weight
+        compiled = few_enough(self.trees * self.depth) and suits(x, *weights, learns=False)
+        if compiled and not heard(self.decisions, self.gate):
+            return neuron_trees(x, *weights)
         node, scores, _ = descend(x, self.in_weight, self.in_bias, self.depth)
         neuron = node + self.nodes * torch.arange(self.trees, device=x.device).unsqueeze(-1)
         neuron, scores = neuron.flatten(-2), scores.flatten(-2)
         self.decisions(scores, neuron, self.trees * self.nodes)
         self.gate(neuron, x)
         table = self.out_weight.flatten(0, 1)
+        if compiled:
+            return paths_said(neuron, scores, table)
         if traced():
             return torch.einsum("...k,...ko->...o", F.gelu(scores), table[neuron])
-        paths, said = neuron.reshape(-1, neuron.shape[-1]), F.gelu(scores).reshape(-1, neuron.shape[-1])
+        paths, said = neuron.reshape(-1, neuron.shape[-1]), F.gelu(scores).to(table.dtype).reshape(-1, neuron.shape[-1])
         summed = F.embedding_bag(paths, table, per_sample_weights=said, mode="sum")
         return summed.reshape(*x.shape[:-1], self.out_width)
 

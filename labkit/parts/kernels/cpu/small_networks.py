@@ -1,0 +1,79 @@
+"""A small two-layer network on a few rows, both layers in one go: a piece of code for kernels of trees and of experts."""
+
+from numba import njit, types
+
+from labkit.parts.kernels.cpu.lanes import LANES, number, put_number
+from labkit.parts.kernels.cpu.tiles import (
+    beside,
+    copies,
+    dots,
+    loads,
+    loads_some,
+    outer,
+    pick_up,
+    places_of,
+    put,
+    put_some,
+    rows_at,
+    spreads,
+)
+
+HIDDEN = 64
+"""Hidden units whose values are kept at a time."""
+TOGETHER = 6
+"""Rows at most in a tile."""
+
+compiled = njit(cache=True, error_model="numpy")
+# no fastmath: the order of the sums is written down, and the compiler must not choose another for another tile
+
+
+@compiled
+def hidden_of(xs, room, weight, bias, width, count):
+    """Rectified hidden values of these rows: weight (count, width), written with HIDDEN places for each row."""
+    size, unit = 4 * width, 0
+    while unit + 4 <= count:
+        at = weight + unit * size
+        values = dots(xs, (at, at + size, at + 2 * size, at + 3 * size), width)
+        for i in range(len(xs)):
+            for j in range(4):
+                value = values[4 * i + j] + number(bias, unit + j)
+                put_number(room, i * HIDDEN + unit + j, types.float32(0) if value < 0 else value)
+        unit += 4
+    while unit < count:
+        values = dots(xs, (weight + unit * size,), width)
+        for i in range(len(xs)):
+            value = values[i] + number(bias, unit)
+            put_number(room, i * HIDDEN + unit, types.float32(0) if value < 0 else value)
+        unit += 1
+
+
+@compiled
+def out_of(rooms, outs, weight, bias, begins, count, out_width, wide):
+    """Adds hidden values times weight (count, out_width) to what stands in `outs`, or to the bias at the beginning."""
+    place, step, size = 0, LANES * len(wide), 4 * out_width
+    while place + step <= out_width:
+        if begins:
+            sums = copies(outs, loads(beside(bias, wide), place))
+        else:
+            sums = pick_up(outs, place, wide)
+        for unit in range(count):
+            sums = outer(sums, spreads(rooms, unit), loads(beside(weight + unit * size, wide), place))
+        put(outs, place, sums)
+        place += step
+    while place < out_width:
+        left = min(LANES, out_width - place)
+        one = copies(outs, loads_some((bias,), place, left)) if begins else loads_some(outs, place, left)
+        for unit in range(count):
+            one = outer(one, spreads(rooms, unit), loads_some((weight + unit * size,), place, left))
+        put_some(outs, place, one, left)
+        place += left
+
+
+@compiled
+def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide):
+    """A small network on a few rows: relu(x w1ᵀ + b1) w2 + b2. Its sums have one order, whatever the number of rows."""
+    rooms = rows_at(room, places_of(xs), HIDDEN)
+    for unit in range(0, hidden, HIDDEN):
+        count = min(HIDDEN, hidden - unit)
+        hidden_of(xs, room, w1 + 4 * unit * width, b1 + 4 * unit, width, count)
+        out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide)

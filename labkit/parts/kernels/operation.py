@@ -1,0 +1,84 @@
+"""A compiled computation as torch knows it: one operation for autograd, autocast and `torch.compile`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.parts.kernels.errors import KernelError
+
+
+class Operation:
+    """A compiled computation that torch knows: seen by autograd, autocast and `torch.compile` as one operation.
+
+    `compute` takes and returns tensors, `shapes` returns empty ones of the same shapes, `backward(ctx, *gradients)` and
+    `keep(ctx, inputs, output)` are as in `torch.library.register_autograd`. The registered operation costs some tens of
+    microseconds a call, so it is used while a graph is captured only: else `compute` is called directly, or through an
+    autograd function where gradients are wanted. There are no second derivatives: asking for them raises `KernelError`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        compute: Callable[..., Any],
+        shapes: Callable[..., Any],
+        backward: Callable[..., Any] | None = None,
+        keep: Callable[..., None] | None = None,
+    ):
+        self.compute, self.learns = compute, backward is not None
+        self.known = torch.library.custom_op(f"labkit::{name}", compute, mutates_args=(), device_types="cpu")
+        self.known.register_fake(shapes)
+        self.known.register_autocast("cpu", torch.float32)
+        if backward and keep:
+            self.known.register_autograd(backward, setup_context=keep)
+            self.eager = _function(name, compute, backward, keep)
+
+    def __call__(self, *given: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self.known(*given)
+        if self.learns and torch.is_grad_enabled() and _wanted(given):
+            return self.eager.apply(*given)
+        return self.compute(*given)
+
+
+def _wanted(given: tuple[Any, ...]) -> bool:
+    return any(isinstance(one, Tensor) and one.requires_grad for one in given)
+
+
+def _function(name: str, compute: Callable, backward: Callable, keep: Callable) -> type[torch.autograd.Function]:
+    """The same as an autograd function."""
+
+    def forward(ctx: Any, *given: Any) -> Any:
+        output = compute(*given)
+        keep(ctx, given, output)
+        return output
+
+    def back(ctx: Any, *gradients: Tensor) -> Any:
+        with torch.no_grad():
+            found = backward(ctx, *gradients)
+        if not torch.is_grad_enabled():
+            return found
+        several = isinstance(found, tuple)
+        whole = tuple(
+            _Last.apply(one.detach().requires_grad_(), name) if isinstance(one, Tensor) else one
+            for one in (found if several else (found,))
+        )
+        return whole if several else whole[0]
+
+    return type(name, (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(back)})
+
+
+class _Last(torch.autograd.Function):
+    """A first derivative of which there is no second."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, name: str) -> Tensor:
+        ctx.name = name
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise KernelError(
+            f"the compiled path of {ctx.name} has no second derivatives: compute under labkit.kernels('reference')."
+        )
