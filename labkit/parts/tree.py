@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from labkit.parts.experts import Experts
 from labkit.parts.gate import Routing, everything, only
 from labkit.parts.kernels.engine import heard, suits
+from labkit.parts.kernels.one_input import OneInput, parameters_of
 from labkit.parts.kernels.soft_tree import leaf_shares, weighted_hidden
-from labkit.parts.kernels.tree import hard_leaves, hard_tree, way_down
+from labkit.parts.kernels.tree import answer, hard_leaves, hard_tree, way_down
 from labkit.parts.relaxation import RegionLeak
 from labkit.parts.shapes import traced
 
@@ -169,6 +170,10 @@ class Leaves(Experts):
     Shapes: x (..., in_width), routing over `count` leaves -> (..., out_width).
     """
 
+    def __init__(self, count: int, in_width: int, hidden_width: int, out_width: int):
+        super().__init__(count, in_width, hidden_width, out_width)
+        self.alone = OneInput(answer)
+
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         if routing.index.shape[-1] == 1 and not routing.soft and self.activation is F.relu:
             bank = self._bank()
@@ -178,10 +183,16 @@ class Leaves(Experts):
 
     def reached(self, x: Tensor, gate: TreeGate) -> Tensor:
         """`self(x, gate(x))`: in one compiled go in evaluation, where nobody listens to the gate or the leaves."""
-        if not gate.training and self.activation is F.relu:
-            tensors = x, *_own(gate, "weight", "bias"), *self._bank()
-            if suits(*tensors, learns=False) and not heard(gate, self):
-                return hard_tree(*tensors)
+        if not gate.training and self.activation is F.relu and not heard(gate, self):
+            weights = *parameters_of(gate, "weight", "bias"), *self._bank()
+            alone = x.numel() == self.in_width
+            if alone and (out := self.alone(x, weights, self.out_width)) is not None:
+                return out
+            if suits(x, *weights, learns=False):
+                if alone:
+                    sizes = 1, self.in_width, *weights[:2], gate.depth, *weights[2:], self.hidden_width
+                    self.alone.remember(weights, sizes)
+                return hard_tree(x, *weights)
         return self(x, gate(x))
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -191,13 +202,4 @@ class Leaves(Experts):
         return super().mixed(x, weights)
 
     def _bank(self) -> tuple[Tensor, ...]:
-        return _own(self, "in_weight", "in_bias", "out_weight", "out_bias")
-
-
-def _own(module: nn.Module, *names: str) -> tuple[Tensor, ...]:
-    """Parameters by name: from where modules keep them, which saves most of the time of asking the module."""
-    kept = module._parameters
-    try:
-        return tuple([kept[name] for name in names])  # pyright: ignore[reportReturnType]
-    except KeyError:  # a parametrisation computes it
-        return tuple([getattr(module, name) for name in names])
+        return parameters_of(self, "in_weight", "in_bias", "out_weight", "out_bias")

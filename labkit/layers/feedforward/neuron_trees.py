@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from labkit.example import Example
 from labkit.parts.gate import Routing
 from labkit.parts.kernels.engine import heard, suits
-from labkit.parts.kernels.neuron_trees import few_enough, neuron_trees, paths_said
+from labkit.parts.kernels.neuron_trees import answer, few_enough, neuron_trees, paths_said
+from labkit.parts.kernels.one_input import OneInput, parameters_of
 from labkit.parts.shapes import shaped, traced
 from labkit.parts.tree import Decisions, descend
 
@@ -59,13 +60,14 @@ class NeuronTrees(nn.Module):
         self.out_weight = nn.Parameter(torch.empty(trees, self.nodes, out_width).uniform_(-second, second))
         self.decisions = Decisions()
         self.gate = PathGate(trees * self.nodes)
+        self.alone = OneInput(answer)
 
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
-        weights = self.in_weight, self.in_bias, self.out_weight
+        weights = parameters_of(self, "in_weight", "in_bias", "out_weight")
         compiled = few_enough(self.trees * self.depth) and suits(x, *weights, learns=False)
         if compiled and not heard(self.decisions, self.gate):
-            return neuron_trees(x, *weights)
+            return self._compiled(x, weights)
         node, scores, _ = descend(x, self.in_weight, self.in_bias, self.depth)
         neuron = node + self.nodes * torch.arange(self.trees, device=x.device).unsqueeze(-1)
         neuron, scores = neuron.flatten(-2), scores.flatten(-2)
@@ -79,6 +81,16 @@ class NeuronTrees(nn.Module):
         paths, said = neuron.reshape(-1, neuron.shape[-1]), F.gelu(scores).to(table.dtype).reshape(-1, neuron.shape[-1])
         summed = F.embedding_bag(paths, table, per_sample_weights=said, mode="sum")
         return summed.reshape(*x.shape[:-1], self.out_width)
+
+    def _compiled(self, x: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        """Everything in one go, where nobody listens."""
+        if x.numel() != self.in_width:
+            return neuron_trees(x, *weights)
+        out = self.alone(x, weights, self.out_width)
+        if out is None:
+            self.alone.remember(weights, (1, self.in_width, *weights[:2], self.depth, self.trees, weights[2]))
+            return neuron_trees(x, *weights)
+        return out
 
 
 def slowly(layer: NeuronTrees, x: Tensor) -> Tensor:

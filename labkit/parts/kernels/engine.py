@@ -23,11 +23,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as _anywhere
+from torch.nn.modules import module as _everywhere
 
 from labkit.parts.kernels.errors import KernelError
 from labkit.parts.kernels.operation import Operation as Operation
@@ -36,6 +36,8 @@ from labkit.parts.kernels.threads import runner
 WAYS = ("auto", "reference", "compiled")
 PLAIN = (Tensor, nn.Parameter)
 PLACES = 40
+_FLOAT, _C = torch.float32, cast(Any, torch._C)
+_level, _modes = _C._functorch.maybe_current_level, _C._len_torch_dispatch_stack
 FOUND = importlib.util.find_spec("numba") is not None
 _told = False
 
@@ -89,20 +91,27 @@ def suits(*tensors: Tensor, worth: bool = True, learns: bool = True) -> bool:
 
 def _fit(tensors: tuple[Tensor, ...], learns: bool) -> bool:
     """Asked at every call, so it only says yes or no."""
-    wanted = not learns and torch.is_grad_enabled()
     for tensor in tensors:
-        if tensor.dtype is not torch.float32 or not tensor.is_cpu or (wanted and tensor.requires_grad):
+        if tensor.dtype is not _FLOAT or not tensor.is_cpu or type(tensor) not in PLAIN:
             return False
+    if not learns and torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    for tensor in tensors:
-        if type(tensor) not in PLAIN:
-            return False
-    torch_c: Any = torch._C
-    return not (
-        torch_c._functorch.maybe_current_level() is not None
-        or torch_c._len_torch_dispatch_stack()
-        or torch.is_autocast_enabled("cpu")
+    return _level() is None and not _modes() and not torch.is_autocast_enabled("cpu")
+
+
+def quiet() -> bool:
+    """Whether nothing looks on that compiled code would escape, no gradients are wanted, and compiled code is."""
+    return (
+        not torch.is_grad_enabled()
+        and _way.name != "reference"
+        and not torch.compiler.is_compiling()
+        and _level() is None
+        and not _modes()
+        and not torch.is_autocast_enabled("cpu")
     )
 
 
@@ -146,6 +155,9 @@ class Kernel:
         self._call: Callable[[int], None] | None = None
         self._pack: Callable[..., None] | None = None
         self._address = 0
+
+    def __reduce__(self):
+        return Kernel, (self.module, self.name)
 
     def __call__(self, pieces: int, *numbers: int, threads: int = 1) -> None:
         call = self._call or self._load()
@@ -210,14 +222,14 @@ def _compiled(module: str) -> Any:
 
 def heard(*modules: nn.Module) -> bool:
     """Whether anybody listens to one of these modules or to one inside it: then none of them may be passed over."""
-    if _anywhere._global_forward_hooks or _anywhere._global_forward_pre_hooks:
+    if _everywhere._global_forward_hooks or _everywhere._global_forward_pre_hooks:
         return True
     for module in modules:
         if module._forward_hooks or module._forward_pre_hooks:
             return True
-        for child in module._modules.values():
-            if child is not None and heard(child):
-                return True
+        inside = module._modules
+        if inside and heard(*inside.values()):  # pyright: ignore[reportArgumentType]
+            return True
     return False
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.fast_path import FastPath
 
-_answer, _said = Kernel("neuron_trees", "answer"), Kernel("neuron_trees", "paths_said")
+answer, _said = Kernel("neuron_trees", "answer"), Kernel("neuron_trees", "paths_said")
 CHUNK, MET = 16, 512  # as in cpu/neuron_trees
 
 
@@ -25,7 +25,7 @@ def _neuron_trees(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor) -> Ten
     depth, out_width, rows = (nodes + 1).bit_length() - 1, table.shape[-1], x.numel() // width
     out = x.new_empty(*x.shape[:-1], out_width)
     threads = threads_for(rows * trees * depth * (width + out_width))
-    _answer(
+    answer(
         -(-rows // CHUNK),
         *(x.data_ptr(), rows, width, weight.data_ptr(), bias.data_ptr(), depth, trees),
         *(table.data_ptr(), out.data_ptr(), out_width),

@@ -10,7 +10,7 @@ from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.fast_path import FastPath
 
 _descend, _sort = Kernel("tree", "descend"), Kernel("tree", "sort")
-_leaves, _answer = Kernel("tree", "leaves"), Kernel("tree", "answer")
+_leaves, answer = Kernel("tree", "leaves"), Kernel("tree", "answer")
 CHUNK = 16  # rows a piece, as in cpu/tree
 
 
@@ -18,16 +18,16 @@ def _hard_tree(
     x: Tensor, node_weight: Tensor, node_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
 ) -> Tensor:
     leaves, hidden, width = w1.shape
-    out_width, depth = w2.shape[2], leaves.bit_length() - 1
-    rows = x.numel() // width
-    x, node_weight, node_bias = x.contiguous(), node_weight.contiguous(), node_bias.contiguous()
+    out_width, depth = b2.shape[1], leaves.bit_length() - 1
+    rows, x = x.numel() // width, x.contiguous()
+    node_weight, node_bias = node_weight.contiguous(), node_bias.contiguous()
     w1, b1, w2, b2 = w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous()
     out = x.new_empty(*x.shape[:-1], out_width)
     bank = w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr(), hidden, out.data_ptr(), out_width
     tree = x.data_ptr(), rows, width, node_weight.data_ptr(), node_bias.data_ptr(), depth
     threads = threads_for(rows * (depth * width + hidden * (width + out_width)))
     if 2 * rows < leaves or rows <= 3:
-        _answer((rows + 3) // 4, *tree, *bank, threads=threads)
+        answer((rows + 3) // 4, *tree, *bank, threads=threads)
         return out
     ends = torch.empty(rows, dtype=torch.int64)
     _descend(-(-rows // CHUNK), *tree, 1, ends.data_ptr(), 0, 0, threads=threads)

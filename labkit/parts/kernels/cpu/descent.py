@@ -2,15 +2,17 @@
 
 from numba import njit
 
-from labkit.parts.kernels.cpu.lanes import LANES, put_number, put_whole
+from labkit.parts.kernels.cpu.lanes import LANES
 from labkit.parts.kernels.cpu.tiles import (
     along,
     loads,
     loads_some,
     numbers_at,
     plus,
+    put_each,
     roots,
     rows_at,
+    shifted,
     tile,
     totals,
     turned,
@@ -48,10 +50,8 @@ def down(xs, weight, bias, width, depth, nodes_to, scores_to, first, stride):
         ws = rows_at(weight + 4 * width * start, places, width)
         scores = plus(scores_of(xs, ws, width), numbers_at(bias + 4 * start, places))
         if nodes_to:
-            for i in range(len(places)):
-                put_whole(nodes_to, first + i * stride + level, start + places[i])
+            put_each(nodes_to, first + level, stride, shifted(places, start))
         if scores_to:
-            for i in range(len(places)):
-                put_number(scores_to, first + i * stride + level, scores[i])
+            put_each(scores_to, first + level, stride, scores)
         places = turned(places, scores)
     return places

@@ -5,10 +5,10 @@ Sums have one order whatever else is computed beside them, so an input's answer 
 
 import math
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from labkit.parts.kernels.cpu.descent import down
-from labkit.parts.kernels.cpu.lanes import LANES, argument, number, put_number, put_whole, ticket, whole
+from labkit.parts.kernels.cpu.lanes import LANES, argument, kernel, number, put_number, put_whole, ticket, whole
 from labkit.parts.kernels.cpu.tiles import (
     beside,
     loads,
@@ -30,7 +30,6 @@ SCORES, NODES = 4 * MET, 8 * MET
 EIGHT = (0, 1, 2, 3, 4, 5, 6, 7)
 
 compiled = njit(cache=True, error_model="numpy")
-kernel = cfunc(types.void(types.int64), cache=True, error_model="numpy")
 
 
 @compiled

@@ -1,18 +1,20 @@
 """A small two-layer network on a few rows, both layers in one go: a piece of code for kernels of trees and of experts."""
 
-from numba import njit, types
+from numba import njit
 
-from labkit.parts.kernels.cpu.lanes import LANES, number, put_number
+from labkit.parts.kernels.cpu.lanes import LANES
 from labkit.parts.kernels.cpu.tiles import (
     beside,
     copies,
     dots,
     loads,
     loads_some,
+    numbers_at,
     outer,
     pick_up,
     places_of,
     put,
+    put_rectified,
     put_some,
     rows_at,
     spreads,
@@ -27,23 +29,19 @@ compiled = njit(cache=True, error_model="numpy")
 # no fastmath: the order of the sums is written down, and the compiler must not choose another for another tile
 
 
+FOUR, ONE = (0, 1, 2, 3), (0,)
+
+
 @compiled
-def hidden_of(xs, room, weight, bias, width, count):
-    """Rectified hidden values of these rows: weight (count, width), written with HIDDEN places for each row."""
+def hidden_of(xs, rooms, weight, bias, width, count):
+    """Rectified hidden values of these rows, written to their rooms: weight (count, width)."""
     size, unit = 4 * width, 0
     while unit + 4 <= count:
-        at = weight + unit * size
-        values = dots(xs, (at, at + size, at + 2 * size, at + 3 * size), width)
-        for i in range(len(xs)):
-            for j in range(4):
-                value = values[4 * i + j] + number(bias, unit + j)
-                put_number(room, i * HIDDEN + unit + j, types.float32(0) if value < 0 else value)
+        values = dots(xs, rows_at(weight + unit * size, FOUR, width), width)
+        put_rectified(rooms, unit, values, numbers_at(bias + 4 * unit, FOUR))
         unit += 4
     while unit < count:
-        values = dots(xs, (weight + unit * size,), width)
-        for i in range(len(xs)):
-            value = values[i] + number(bias, unit)
-            put_number(room, i * HIDDEN + unit, types.float32(0) if value < 0 else value)
+        put_rectified(rooms, unit, dots(xs, (weight + unit * size,), width), numbers_at(bias + 4 * unit, ONE))
         unit += 1
 
 
@@ -75,5 +73,5 @@ def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide):
     rooms = rows_at(room, places_of(xs), HIDDEN)
     for unit in range(0, hidden, HIDDEN):
         count = min(HIDDEN, hidden - unit)
-        hidden_of(xs, room, w1 + 4 * unit * width, b1 + 4 * unit, width, count)
+        hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count)
         out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide)

@@ -1,11 +1,12 @@
 """Compiled pieces of a soft tree's training step: the share of each leaf, and hidden values weighted by it."""
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from labkit.parts.kernels.cpu.lanes import (
     LANES,
     argument,
     fma,
+    kernel,
     load,
     load_some,
     multiply,
@@ -25,7 +26,6 @@ CHUNK = 8
 """Rows in a piece of work."""
 
 compiled = njit(cache=True, error_model="numpy")
-kernel = cfunc(types.void(types.int64), cache=True, error_model="numpy")
 
 
 @kernel

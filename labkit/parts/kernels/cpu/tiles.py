@@ -322,6 +322,46 @@ def put_some(context, rows, place, sums, count):
     return types.void(rows, types.int64, sums, types.int64), build
 
 
+@intrinsic
+def put_rectified(context, rows, place, values, biases):
+    """Writes max(values[i, j] + biases[j], 0) to row i from `place` on; NaN stays NaN."""
+
+    def build(_context, builder, _signature, given):
+        parts, offsets, none = _parts(builder, given[2]), _parts(builder, given[3]), ir.Constant(_F32, 0.0)
+        for i, address in enumerate(_parts(builder, given[0])):
+            for j, offset in enumerate(offsets):
+                value = builder.fadd(parts[i * len(offsets) + j], offset)
+                value = builder.select(builder.fcmp_ordered("<", value, none), none, value)
+                builder.store(value, _at(builder, address, builder.add(given[1], ir.Constant(_I64, j)), _F32))
+        return _context.get_dummy_value()
+
+    return types.void(rows, types.int64, values, biases), build
+
+
+@intrinsic
+def put_each(context, address, first, stride, values):
+    """Writes one number for each row, `stride` places apart: int64 or float32, as they are."""
+
+    def build(_context, builder, _signature, given):
+        for i, value in enumerate(_parts(builder, given[3])):
+            at = builder.add(given[1], builder.mul(given[2], ir.Constant(_I64, i)))
+            builder.store(value, _at(builder, given[0], at, value.type))
+        return _context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, values), build
+
+
+@intrinsic
+def shifted(context, places, start):
+    """start + each place."""
+
+    def build(own, builder, signature, given):
+        found = [builder.add(given[1], place) for place in _parts(builder, given[0])]
+        return own.make_tuple(builder, signature.return_type, found)
+
+    return places(places, types.int64), build
+
+
 @njit(cache=True, error_model="numpy")
 def dots(xs, ws, width):
     """Every row of `xs` times every row of `ws`, as a tuple of len(xs) · len(ws) numbers.

@@ -4,10 +4,10 @@ Addresses and sizes come as arguments from place 2 on, in the order in which eac
 whatever else is computed beside them, so an input's answer does not depend on its batch, nor on the number of threads.
 """
 
-from numba import cfunc, njit, types
+from numba import njit
 
 from labkit.parts.kernels.cpu.descent import down
-from labkit.parts.kernels.cpu.lanes import LANES, argument, put_whole, store, store_some, ticket, whole, zeros
+from labkit.parts.kernels.cpu.lanes import LANES, argument, kernel, put_whole, store, store_some, ticket, whole, zeros
 from labkit.parts.kernels.cpu.small_networks import HIDDEN, TOGETHER, through
 from labkit.parts.kernels.cpu.tiles import scratch
 
@@ -18,7 +18,6 @@ FOUR, EIGHT = (0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6, 7)
 """How many vectors wide a tile of outputs is."""
 
 compiled = njit(cache=True, error_model="numpy")
-kernel = cfunc(types.void(types.int64), cache=True, error_model="numpy")
 
 
 @kernel
