@@ -5,6 +5,7 @@ size (the same wherever the name stands again), `*batch` any number of leading a
 """
 
 import functools
+import operator
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -68,15 +69,17 @@ def shaped(forward: Callable[..., Any]) -> Callable[..., Any]:
     microsecond a call and stays out of the way of `torch.compile`, `torch.export` and `torch.func`.
     """
     stated = arguments(forward)
-    quick = [_known_sizes(argument) for argument in stated]
+    judges = [_judge(argument) for argument in stated]
 
     @functools.wraps(forward)
     def checked(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        for argument, sizes, value in zip(stated, quick, inputs, strict=False):
-            if not _fits(self, argument, sizes, value):
-                _require(self, argument, value)
         if torch.compiler.is_compiling():
+            for argument, value in zip(stated, inputs, strict=False):
+                _require(self, argument, value)
             return forward(self, *inputs, **named)
+        for place, value in enumerate(inputs[: len(judges)]):
+            if not judges[place](self, value):
+                _require(self, stated[place], value)
         try:
             return forward(self, *inputs, **named)
         except RuntimeError as error:
@@ -87,28 +90,30 @@ def shaped(forward: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _known_sizes(argument: Argument) -> tuple[tuple[int, tuple[str, ...], int], ...]:
-    """(place counted from the end, where the module keeps the size, or the size itself), of what has one."""
-    found = []
-    for place, dimension in enumerate(argument.trailing, -len(argument.trailing)):
-        own = re.fullmatch(r"\{self\.([\w.]+)\}", dimension)
-        if own or dimension.isdigit():
-            found.append((place, tuple(own[1].split(".")) if own else (), 0 if own else int(dimension)))
-    return tuple(found)
+def _judge(argument: Argument) -> Callable[[nn.Module, Any], bool]:
+    """Says of a tensor whether it is as stated: asked at every call, so it only says yes or no."""
+    fixed, floating = len(argument.dimensions) - argument.leading, argument.floating
+    own, numbers = [], []
+    for place, dimension in enumerate(argument.trailing, -fixed):
+        named = re.fullmatch(r"\{self\.([\w.]+)\}", dimension)
+        if named:
+            own.append((place, operator.attrgetter(named[1])))
+        elif dimension.isdigit():
+            numbers.append((place, int(dimension)))
 
-
-def _fits(module: nn.Module, argument: Argument, sizes: tuple, value: Any) -> bool:
-    """Whether a tensor is as stated: asked at every call, so it only says yes or no."""
-    shape = value.shape
-    fixed = len(argument.dimensions) - argument.leading
-    if len(shape) < fixed or (len(shape) > fixed and not argument.leading):
-        return False
-    for place, path, number in sizes:
-        for step, name in enumerate(path):
-            number = getattr(number if step else module, name)
-        if shape[place] != number:
+    def fits(module: nn.Module, value: Any) -> bool:
+        shape = value.shape
+        if len(shape) != fixed and (len(shape) < fixed or not argument.leading):
             return False
-    return not argument.floating or value.is_floating_point()
+        for place, size_in in own:
+            if shape[place] != size_in(module):
+                return False
+        for place, number in numbers:
+            if shape[place] != number:
+                return False
+        return not floating or value.is_floating_point()
+
+    return fits
 
 
 def _require(module: nn.Module, argument: Argument, value: Any) -> None:

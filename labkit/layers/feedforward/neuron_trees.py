@@ -65,9 +65,15 @@ class NeuronTrees(nn.Module):
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
         weights = parameters_of(self, "in_weight", "in_bias", "out_weight")
+        heard_by = heard(self.decisions, self.gate)
+        if not heard_by and x.numel() == self.in_width:
+            out = self.alone(x, weights, self.out_width)
+            if out is not None:
+                return out
         compiled = few_enough(self.trees * self.depth) and suits(x, *weights, learns=False)
-        if compiled and not heard(self.decisions, self.gate):
-            return self._compiled(x, weights)
+        if compiled and not heard_by:
+            self.alone.remember(weights, (1, self.in_width, *weights[:2], self.depth, self.trees, weights[2]))
+            return neuron_trees(x, *weights)
         node, scores, _ = descend(x, self.in_weight, self.in_bias, self.depth)
         neuron = node + self.nodes * torch.arange(self.trees, device=x.device).unsqueeze(-1)
         neuron, scores = neuron.flatten(-2), scores.flatten(-2)
@@ -81,16 +87,6 @@ class NeuronTrees(nn.Module):
         paths, said = neuron.reshape(-1, neuron.shape[-1]), F.gelu(scores).to(table.dtype).reshape(-1, neuron.shape[-1])
         summed = F.embedding_bag(paths, table, per_sample_weights=said, mode="sum")
         return summed.reshape(*x.shape[:-1], self.out_width)
-
-    def _compiled(self, x: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
-        """Everything in one go, where nobody listens."""
-        if x.numel() != self.in_width:
-            return neuron_trees(x, *weights)
-        out = self.alone(x, weights, self.out_width)
-        if out is None:
-            self.alone.remember(weights, (1, self.in_width, *weights[:2], self.depth, self.trees, weights[2]))
-            return neuron_trees(x, *weights)
-        return out
 
 
 def slowly(layer: NeuronTrees, x: Tensor) -> Tensor:

@@ -1,0 +1,254 @@
+"""Trees against the dense layer of the width that they train, against the public package and against the published code.
+
+Routing is that of random weights on random inputs: nearly even over the leaves, which is the hardest case for caches.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.layers.feedforward.neuron_trees import NeuronTrees
+from labkit.parts.kernels.engine import kernels
+from labkit.workbench.baselines import DenseFeedforward
+from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
+from labkit.workbench.scoreboard.ceilings import both_ways
+from labkit.workbench.scoreboard.timing import varied
+
+WIDTH = 768
+POOL = 4096
+"""Inputs in all that the calls of a contestant take in turn."""
+
+
+def _tree(setting: Setting) -> tuple[int, int, int]:
+    return int(setting["depth"]), int(setting["leaf"]), int(setting["batch"])
+
+
+def _inputs(batch: int, width: int = WIDTH) -> list[Tensor]:
+    return [torch.randn(batch, width) for _ in range(max(2, min(64, POOL // batch)))]
+
+
+def _evaluated(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return torch.no_grad()(model.eval())
+
+
+def _plainly(compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def reference(x: Tensor) -> Tensor:
+        with kernels("reference"):
+            return compute(x)
+
+    return reference
+
+
+def _agree(one: Tensor, other: Tensor, who: str) -> None:
+    wrong = ((one - other).abs().amax(-1) > 1e-4 * other.abs().max()).float().mean()
+    if wrong > 0.01:  # a score next to zero may turn either way
+        raise AssertionError(f"{who} gives another answer with the same weights.")
+
+
+def inference(setting: Setting) -> Contestants:
+    """Ours, our plain torch, the public package with the same weights, and the dense layer of the width that is trained."""
+    depth, leaf, batch = _tree(setting)
+    model, inputs = FastFeedforward(WIDTH, WIDTH, depth=depth, leaf_width=leaf), _inputs(batch)
+    nn.init.zeros_(model.leaves.out_bias)  # the package leaves it out in evaluation
+    ours = _evaluated(model)
+    dense = _evaluated(DenseFeedforward(WIDTH, WIDTH, width=2**depth * leaf))
+    found: Contestants = {"ours": varied(ours, inputs), "reference": varied(_plainly(ours), inputs)}
+    found |= both_ways("dense", varied(dense, inputs))
+    package = _package(model, depth, leaf)
+    if package is not None and batch <= 256:
+        _agree(package(inputs[0]), ours(inputs[0]), "fastfeedforward")
+        found["fastfeedforward"] = varied(package, inputs)
+    return found
+
+
+def _package(model: FastFeedforward, depth: int, leaf: int) -> Callable[[Tensor], Tensor] | None:
+    try:
+        package = import_module("fastfeedforward").FFF(WIDTH, leaf, WIDTH, depth)
+    except ImportError:
+        return None
+    with torch.no_grad():
+        package.node_weights.copy_(model.gate.weight)
+        package.node_biases.copy_(model.gate.bias.unsqueeze(-1))
+        package.w1s.copy_(model.leaves.in_weight.transpose(1, 2))
+        package.b1s.copy_(model.leaves.in_bias)
+        package.w2s.copy_(model.leaves.out_weight)
+    return _evaluated(package)
+
+
+def inference_work(setting: Setting) -> Work:
+    """Multiplications on the path and in one leaf; what is read: the nodes and leaves that this many inputs reach."""
+    depth, leaf, batch = _tree(setting)
+    leaves = 2**depth
+    reached = leaves * (1 - (1 - 1 / leaves) ** batch)
+    nodes = sum(2**level * (1 - (1 - 1 / 2**level) ** batch) for level in range(depth))
+    return Work(2.0 * batch * WIDTH * (depth + 2 * leaf), 4.0 * WIDTH * (2 * leaf * reached + nodes + 2 * batch))
+
+
+TRAINED = ((5, 8, 784, 10), (3, 384, 768, 768), (5, 96, 768, 768), (7, 24, 768, 768))
+"""Depth, leaf width, input width, output width."""
+
+
+def training(setting: Setting) -> Contestants:
+    """A step of the soft tree, and of the dense layer whose matrix products it contains."""
+    depth, leaf, into, out = (int(setting[name]) for name in ("depth", "leaf", "in", "out"))
+    inputs = _inputs(int(setting["batch"]), into)
+    tree = FastFeedforward(into, out, depth=depth, leaf_width=leaf)
+    dense = nn.Sequential(nn.Linear(into, 2**depth * leaf), nn.ReLU(), nn.Linear(2**depth * leaf, out))
+    found: Contestants = {
+        "ours": varied(_step(tree), inputs),
+        "reference": varied(_plainly(_step(tree)), inputs),
+        **both_ways("dense", varied(_step(dense), inputs)),
+    }
+    try:
+        package = import_module("fastfeedforward").FFF(into, leaf, out, depth)
+    except ImportError:
+        return found
+    if out * 2**depth <= 1000:  # its backward pass is quadratic in the leaves
+        found["fastfeedforward"] = varied(_step(package), inputs)
+    return found
+
+
+def _step(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    def step(x: Tensor) -> Tensor:
+        model.zero_grad(set_to_none=True)
+        loss = model(x).square().mean()
+        loss.backward()
+        return loss
+
+    return step
+
+
+def training_work(setting: Setting) -> Work:
+    """Three matrix products for each of the two layers and for the nodes."""
+    depth, leaf, into, out = (int(setting[name]) for name in ("depth", "leaf", "in", "out"))
+    leaves, batch = 2**depth, int(setting["batch"])
+    weights = leaves * leaf * (into + out) + leaves * (into + out)
+    return Work(6.0 * batch * weights, 4.0 * (2 * weights + 3 * batch * leaves * leaf))
+
+
+def neurons(setting: Setting) -> Contestants:
+    """Ours, our plain torch, the published batched form with the same weights, and the dense layer of as many neurons."""
+    depth, batch = int(setting["depth"]), int(setting["batch"])
+    model, inputs = NeuronTrees(WIDTH, WIDTH, depth=depth), _inputs(batch)
+    ours, published = _evaluated(model), torch.no_grad()(lambda x: batched(model, x))
+    _agree(published(inputs[0]), ours(inputs[0]), "the published form")
+    dense = _evaluated(DenseFeedforward(WIDTH, WIDTH, width=2**depth - 1))
+    return {
+        "ours": varied(ours, inputs),
+        "reference": varied(_plainly(ours), inputs),
+        "published form": varied(published, inputs),
+        **both_ways("dense", varied(dense, inputs)),
+    }
+
+
+def batched(model: NeuronTrees, x: Tensor) -> Tensor:
+    """As the paper's code does it: at each level the rows' own weights are gathered and multiplied in a batch."""
+    weight, bias, table = model.in_weight[0], model.in_bias[0], model.out_weight[0]
+    node, nodes, scores = torch.zeros(len(x), dtype=torch.int64), [], []
+    for _ in range(model.depth):
+        score = torch.bmm(x.unsqueeze(1), weight[node].unsqueeze(-1)).flatten() + bias[node]
+        nodes.append(node)
+        scores.append(score)
+        node = 2 * node + 1 + (score >= 0)
+    said = F.gelu(torch.stack(scores, 1)).unsqueeze(1)
+    return torch.bmm(said, table[torch.stack(nodes, 1)]).squeeze(1)
+
+
+def neuron_work(setting: Setting) -> Work:
+    depth, batch = int(setting["depth"]), int(setting["batch"])
+    met = sum(2**level * (1 - (1 - 1 / 2**level) ** batch) for level in range(depth))
+    return Work(4.0 * batch * WIDTH * depth, 8.0 * WIDTH * (met + batch))
+
+
+def _of(depth: int, leaf: int, *batches: int) -> tuple[Setting, ...]:
+    return tuple({"depth": depth, "leaf": leaf, "batch": batch} for batch in batches)
+
+
+SHAPES = ((5, 32), (8, 8), (8, 32), (11, 1), (11, 8), (9, 32))
+cases = (
+    Case(
+        name="tree_inference",
+        title="A fast feedforward tree, in evaluation",
+        says="768 -> 768, one leaf of 2^depth for each input, against all of them and against the public package.",
+        settings=(*_of(3, 64, 256, 2048), *(one for shape in SHAPES for one in _of(*shape, 1, 8, 64, 256, 2048))),
+        contestants=inference,
+        work=inference_work,
+        goals=(
+            Goal(
+                ">= 20x the public package at B=256 for training widths 1k-16k",
+                "fastfeedforward",
+                at_least=20,
+                where=lambda s: s["batch"] == 256 and 1024 <= 2 ** int(s["depth"]) * int(s["leaf"]) <= 16384,
+            ),
+            Goal(
+                ">= 12x the public package for every B in 1..256",
+                "fastfeedforward",
+                at_least=12,
+                where=lambda s: int(s["batch"]) <= 256,
+            ),
+            Goal(
+                ">= 45x the public package for leaf <= 8 at B=1",
+                "fastfeedforward",
+                at_least=45,
+                where=lambda s: s["batch"] == 1 and int(s["leaf"]) <= 8,
+            ),
+            Goal(">= 55 % of the floor for B >= 256", "floor", at_least=0.55, where=lambda s: int(s["batch"]) >= 256),
+            Goal(
+                ">= 70 % of the floor where leaf >= 32 and >= 64 tokens a leaf",
+                "floor",
+                at_least=0.70,
+                where=lambda s: int(s["leaf"]) >= 32 and int(s["batch"]) >= 64 * 2 ** int(s["depth"]),
+            ),
+            Goal(
+                "width 16384: >= 500x dense at B=1",
+                "dense",
+                at_least=500,
+                where=lambda s: s["batch"] == 1 and (s["depth"], s["leaf"]) == (9, 32),
+            ),
+            Goal(
+                "width 16384: >= 100x dense at B=2048",
+                "dense",
+                at_least=100,
+                where=lambda s: s["batch"] == 2048 and (s["depth"], s["leaf"]) == (9, 32),
+            ),
+        ),
+        quick=(*_of(5, 32, 1, 256), *_of(8, 8, 1, 256)),
+    ),
+    Case(
+        name="tree_training",
+        title="A training step of the soft tree",
+        says="Forward and backward, every leaf weighted, against the dense layer of the same width.",
+        settings=tuple(
+            {"depth": depth, "leaf": leaf, "in": into, "out": out, "batch": 256} for depth, leaf, into, out in TRAINED
+        ),
+        contestants=training,
+        work=training_work,
+        goals=(
+            Goal("768 out: <= 1.15x dense of the same width", "dense", at_most=1.15, where=lambda s: s["out"] == 768),
+            Goal("10 out: <= 1.4x dense of the same width", "dense", at_most=1.4, where=lambda s: s["out"] == 10),
+        ),
+        quick=({"depth": 5, "leaf": 8, "in": 784, "out": 10, "batch": 256},),
+    ),
+    Case(
+        name="neuron_trees",
+        title="A tree of neurons, 4095 nodes of which 12 are met",
+        says="768 -> 768, against dense of 4095 neurons and against the batched form that was published.",
+        settings=tuple({"depth": 12, "batch": batch} for batch in (1, 8, 64, 256, 1024)),
+        contestants=neurons,
+        work=neuron_work,
+        goals=(
+            Goal(">= 78x dense at B=1 (the paper's figure)", "dense", at_least=78, where=lambda s: s["batch"] == 1),
+            Goal(
+                ">= 40x the published batched form at B=64..1024",
+                "published form",
+                at_least=40,
+                where=lambda s: int(s["batch"]) >= 64,
+            ),
+        ),
+        quick=({"depth": 12, "batch": 1}, {"depth": 12, "batch": 64}),
+    ),
+)
