@@ -18,6 +18,7 @@ _HOME = {
     "Branching": "labkit.parts.tree",
     "FastFeedforward": "labkit.layers.feedforward.fast_feedforward",
     "check": "labkit.contract.check",
+    "kernels": "labkit.parts.kernels.engine",
     "Example": "labkit.example",
     "load": "labkit.workbench.datasets.load",
     "pretrained": "labkit.workbench.pretrained.load",

@@ -178,10 +178,11 @@ class Kernel:
     def _load(self) -> Callable[[int], None]:
         with _loading:
             if self._call is None:
-                compiled = getattr(_compiled(self.module), self.name)
-                self._address = compiled.address
+                with _progress(self.module):
+                    module = importlib.import_module(f"labkit.parts.kernels.cpu.{self.module}")
+                    self._address = getattr(module, self.name).address
                 self._call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._address)
-        return self._call  # pyright: ignore[reportReturnType]
+        return self._call
 
 
 class _Arguments:
@@ -201,19 +202,20 @@ run_on_threads = cache(runner)
 _loading = threading.RLock()
 
 
-def _compiled(module: str) -> Any:
-    """A module of compiled code; says on standard error when that takes more than a moment."""
+@contextmanager
+def _progress(module: str) -> Iterator[None]:
+    """Says on standard error when compiling takes more than a moment."""
     start, said = time.perf_counter(), threading.Event()
 
     def say() -> None:
         said.set()
         print(f"labkit compiles its fast path for {module} (once on this machine, some seconds) ...", file=sys.stderr)
 
-    timer = threading.Timer(1.0, say)
+    timer = threading.Timer(2.0, say)
     timer.daemon = True
     timer.start()
     try:
-        return importlib.import_module(f"labkit.parts.kernels.cpu.{module}")
+        yield
     finally:
         timer.cancel()
         if said.is_set():

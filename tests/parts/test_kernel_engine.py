@@ -1,0 +1,323 @@
+"""Which way a computation goes: the choice, the switch, and what must never change because of it."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+import labkit
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.layers.feedforward.master_leaf_feedforward import MasterLeafFeedforward
+from labkit.layers.feedforward.neuron_trees import NeuronTrees
+from labkit.parts.kernels import engine, threads
+from labkit.parts.kernels.engine import Kernel, heard, kernels, suits
+from labkit.parts.kernels.errors import KernelError
+from labkit.parts.kernels.soft_tree import leaf_shares
+from labkit.parts.kernels.tree import hard_leaves
+from labkit.parts.tree import Branching
+from labkit.workbench.budget import flops
+
+pytest.importorskip("numba", reason="without numba nothing is compiled")
+
+MAKERS = {
+    "tree": lambda: FastFeedforward(20, 9, depth=4, leaf_width=5),
+    "square tree": lambda: FastFeedforward(16, 16, depth=3, leaf_width=4),
+    "master leaf": lambda: MasterLeafFeedforward(20, 9, depth=3, leaf_width=5, master_width=6),
+    "neuron trees": lambda: NeuronTrees(20, 9, depth=4, trees=3),
+}
+every_layer = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+every_batch = pytest.mark.parametrize("rows", [0, 1, 3, 7, 64, 300])
+
+
+def inputs(layer: nn.Module, rows: int) -> torch.Tensor:
+    return torch.randn(rows, layer.in_width)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often compiled code was called."""
+    counted = []
+    plain = Kernel.__call__
+
+    def count(self, *given, **named):
+        counted.append(self.name)
+        return plain(self, *given, **named)
+
+    monkeypatch.setattr(Kernel, "__call__", count)
+    return counted
+
+
+@every_layer
+@every_batch
+def test_the_compiled_layer_equals_the_plain_one(make, rows, calls):
+    layer = make().eval()
+    x = inputs(layer, rows)
+    with torch.no_grad():
+        for _ in range(2):  # the second call of a single input goes by kept addresses
+            fast = layer(x)
+        assert calls
+        calls.clear()
+        with kernels("reference"):
+            plain = layer(x)
+        assert not calls
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-6)
+
+
+@every_layer
+@every_batch
+@pytest.mark.parametrize("kind", [labkit.Routing, Branching], ids=["routing", "branching"])
+def test_who_listens_changes_no_bit(make, rows, kind):
+    layer = make().eval()
+    x = inputs(layer, rows)
+    with torch.no_grad():
+        alone = [layer(x) for _ in range(2)][-1]
+        with labkit.record(layer, kind) as trace:
+            listened = layer(x)
+    assert trace
+    assert torch.equal(alone, listened)
+
+
+@every_layer
+def test_a_row_does_not_depend_on_its_batch_by_a_bit(make):
+    layer = make().eval()
+    x = inputs(layer, 300)
+    with torch.no_grad():
+        together = layer(x)
+        single = torch.cat([layer(row.unsqueeze(0)) for row in x])
+    if isinstance(layer, MasterLeafFeedforward):  # its master is a matrix product of torch's
+        torch.testing.assert_close(single, together, rtol=1e-5, atol=1e-6)
+    else:
+        assert torch.equal(single, together)
+
+
+@every_layer
+def test_kept_addresses_follow_the_parameters(make):
+    layer, x = make().eval(), None
+    x = inputs(layer, 1)
+
+    def same(what: str) -> None:
+        with torch.no_grad():
+            fast = layer(x.to(next(layer.parameters()).dtype))
+            with kernels("reference"):
+                plain = layer(x.to(next(layer.parameters()).dtype))
+        torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-6, msg=lambda said: f"{what}: {said}")
+
+    same("at first"), same("kept")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(-1.5)
+    same("changed in place")
+    layer.load_state_dict({name: torch.randn_like(value) for name, value in layer.state_dict().items()}, assign=True)
+    same("replaced")
+    for kind in (torch.float64, torch.float32, torch.bfloat16, torch.float32):
+        layer.to(kind)
+        if kind is not torch.bfloat16:
+            same(f"as {kind}")
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        with torch.no_grad():
+            for parameter in twin.parameters():
+                parameter.zero_()
+            assert not twin(x).any()
+    same("after its copies were changed")
+    other = {name: torch.zeros_like(parameter) for name, parameter in layer.named_parameters()}
+    with torch.no_grad():
+        assert not functional_call(layer, other, (x,)).any()
+    same("after it ran with other weights")
+
+
+@every_layer
+def test_hooks_that_come_later_are_called(make):
+    layer, seen = make().eval(), []
+    x = inputs(layer, 1)
+    with torch.no_grad():
+        layer(x), layer(x)
+        handle = layer.gate.register_forward_hook(lambda *given: seen.append(1))
+        layer(x)
+        handle.remove()
+        layer(x)
+    assert seen == [1]
+
+
+def test_heard_finds_hooks_inside_and_everywhere():
+    layer = FastFeedforward(4, 4, depth=1, leaf_width=2)
+    assert not heard(layer)
+    handle = layer.gate.decisions.register_forward_hook(lambda *given: None)
+    assert heard(layer)
+    handle.remove()
+    assert not heard(layer)
+    handle = nn.modules.module.register_module_forward_hook(lambda *given: None)
+    assert heard(nn.Identity())
+    handle.remove()
+
+
+@every_layer
+def test_gradients_in_evaluation_are_those_of_plain_torch(make):
+    layer = make().eval()
+    x = inputs(layer, 40)
+    found = []
+    for way in ("auto", "reference"):
+        layer.zero_grad()
+        own = x.clone().requires_grad_()
+        with kernels(way):
+            layer(own).square().sum().backward()
+        found.append([own.grad, *(p.grad if p.grad is not None else torch.zeros_like(p) for p in layer.parameters())])
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_operations_are_still_counted():
+    layer = FastFeedforward(20, 9, depth=4, leaf_width=5).eval()
+    x = torch.randn(8, 20)
+    counted = flops(layer, x)
+    with kernels("reference"):
+        assert counted == flops(layer, x) > 0
+
+
+@every_layer
+def test_autocast_and_other_types_run_in_plain_torch(make, calls):
+    layer = make().eval()
+    x = inputs(layer, 5)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(x)
+        layer.double()(x.double())
+        assert not calls
+
+
+def test_what_is_demanded_and_cannot_be_had_is_refused_with_the_reason():
+    layer = FastFeedforward(20, 9, depth=2, leaf_width=5).eval()
+    x = torch.randn(3, 20)
+    with kernels("compiled"):
+        with torch.no_grad():
+            layer(x)
+        with pytest.raises(KernelError, match=r"computes in float32, and this is torch.float64"):
+            layer.double()(x.double())
+        layer.float()
+        with pytest.raises(KernelError, match=r"torch\.no_grad"):
+            layer(x)
+        with pytest.raises(KernelError, match="autocast"), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            layer(x)
+    with pytest.raises(KernelError, match="one of auto, reference, compiled, not 'fast'"), kernels("fast"):
+        pass
+
+
+def test_the_switch_is_taken_back_also_after_an_error_and_belongs_to_its_thread():
+    with pytest.raises(ZeroDivisionError), kernels("reference"):
+        _ = 1 / 0
+    assert suits(torch.ones(1))
+    with kernels("reference"):
+        assert not suits(torch.ones(1))
+        with kernels("auto"):
+            assert suits(torch.ones(1))
+
+
+def test_what_does_not_pay_is_left_to_torch():
+    assert not suits(torch.ones(1), worth=False)
+    with kernels("compiled"):
+        assert suits(torch.ones(1), worth=False)
+
+
+def test_an_index_outside_is_refused_before_memory_is_read():
+    bank = torch.randn(3, 2, 4), torch.randn(3, 2), torch.randn(3, 2, 5), torch.randn(3, 5)
+    for wrong in (-2, 3):
+        with pytest.raises(IndexError, match="from -1 to 2"):
+            hard_leaves(torch.randn(2, 4), torch.tensor([0, wrong]), *bank)
+
+
+def test_second_derivatives_are_refused_with_a_way_out():
+    scores = torch.randn(3, 7, requires_grad=True)
+    (first,) = torch.autograd.grad(leaf_shares(scores).square().sum(), scores, create_graph=True)
+    with pytest.raises(KernelError, match=r"kernels\('reference'\)"):
+        first.sum().backward()
+
+
+def test_own_threads_do_the_same_work(monkeypatch):
+    layer = FastFeedforward(300, 200, depth=3, leaf_width=16).eval()
+    x = torch.randn(600, 300)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.no_grad():
+            usual = layer(x)
+            run = threads._own()
+            asked = []
+
+            def counted(*given):
+                asked.append(given)
+                run(*given)
+
+            monkeypatch.setattr(engine, "run_on_threads", lambda: counted)
+            assert torch.equal(layer(x), usual)
+        assert asked
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_a_new_python(code: str, **environment: str) -> str:
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+WITHOUT = """
+import sys
+sys.modules["numba"] = None
+import warnings, torch
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+layer = FastFeedforward(6, 5, depth=3, leaf_width=2).eval()
+with warnings.catch_warnings(record=True) as said, torch.no_grad():
+    warnings.simplefilter("always")
+    for rows in (1, 5, 1):
+        layer(torch.randn(rows, 6))
+print(len([one for one in said if "numba is not installed" in str(one.message)]))
+"""
+
+
+def test_without_numba_layers_work_and_say_so_once():
+    assert in_a_new_python(WITHOUT).strip() == "1"
+
+
+def test_the_environment_chooses_too():
+    code = "import torch; from labkit.parts.kernels.engine import suits; print(suits(torch.ones(1)))"
+    assert in_a_new_python(code, LABKIT_KERNELS="reference").strip() == "False"
+    assert in_a_new_python(code).strip() == "True"
+
+
+def test_a_layer_loads_no_compiler_until_it_computes():
+    code = "import sys, labkit.layers.feedforward.fast_feedforward; print('numba' in sys.modules)"
+    assert in_a_new_python(code).strip() == "False"
+
+
+FORKED = """
+import os, torch
+torch.set_num_threads(2)
+from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+layer, x = FastFeedforward(300, 200, depth=3, leaf_width=16).eval(), torch.randn(600, 300)
+with torch.no_grad():
+    usual = layer(x)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # as a DataLoader's workers do
+        os._exit(0 if torch.equal(layer(x), usual) else 1)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_worker_computes_too():
+    assert in_a_new_python(FORKED).strip().endswith("0")
+
+
+def test_nothing_is_said_about_numba_where_it_is():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert suits(torch.ones(1))
