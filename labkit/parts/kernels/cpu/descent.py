@@ -3,20 +3,8 @@
 from numba import njit
 
 from labkit.parts.kernels.cpu.lanes import LANES
-from labkit.parts.kernels.cpu.tiles import (
-    along,
-    loads,
-    loads_some,
-    numbers_at,
-    plus,
-    put_each,
-    roots,
-    rows_at,
-    shifted,
-    tile,
-    totals,
-    turned,
-)
+from labkit.parts.kernels.cpu.rows import numbers_at, put_each, roots, rows_at, shifted, turned
+from labkit.parts.kernels.cpu.tiles import along, loads, loads_some, plus, tile, totals
 
 compiled = njit(cache=True, error_model="numpy")
 # no fastmath: the order of the sums is written down, and the compiler must not choose another for another tile

@@ -9,48 +9,19 @@ and in tiles of sums it does not. Here a vector is a type of its own, so a kerne
 
 `a` and `b` are addresses (`tensor.data_ptr()`), places count elements. LANES is 16 float32 where the processor has
 AVX-512 and 8 elsewhere; LLVM splits what the processor has not. `load_some` and `store_some` touch only the first `count`
-elements, for the end of a row. A kernel is made with `kernel`, gets the address of its arguments, reads
+elements, for the end of a row. A kernel (see `kernel`) gets the address of its arguments, reads
 them with `argument` and takes its pieces of work with `ticket` until there are none.
 
 Importing this imports numba: only kernels do, when they are first called.
 """
 
-from collections.abc import Callable
-from functools import cached_property
-from typing import Any
-
 from llvmlite import binding, ir
-from numba import cfunc, types
+from numba import types
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 """fastmath without the flags that would lose NaN and infinity."""
-
-
-class Lazy:
-    """A kernel that is compiled, or read from numba's cache, when its address is first asked for."""
-
-    def __init__(self, function: Callable[[int], None], options: dict[str, Any]):
-        self.function, self.options = function, options
-
-    @cached_property
-    def compiled(self) -> Any:
-        return cfunc(types.void(types.int64), cache=True, error_model="numpy", **self.options)(self.function)
-
-    @property
-    def address(self) -> int:
-        return self.compiled.address
-
-
-def kernel(function: Callable[[int], None]) -> Lazy:
-    """Makes a function of the address of its arguments a kernel. The order of its sums is as written."""
-    return Lazy(function, {})
-
-
-def fast_kernel(function: Callable[[int], None]) -> Lazy:
-    """Likewise, but the compiler may choose the order of sums."""
-    return Lazy(function, {"fastmath": FAST})
 
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -289,19 +260,6 @@ def total(context, a):
         return builder.extract_element(folded, ir.Constant(_I32, 0))
 
     return types.float32(VECTOR), build
-
-
-@intrinsic(prefer_literal=True)
-def swapped(context, a, distance):
-    """Lanes i and i XOR distance in each other's place; the distance is a power of two, written as a number."""
-    far = distance.literal_value
-
-    def build(_context, builder, _signature, given):
-        order = [lane ^ far if far < LANES else lane for lane in range(LANES)]
-        none = ir.Constant(_VECTOR, ir.Undefined)
-        return builder.shuffle_vector(given[0], none, ir.Constant(ir.VectorType(_I32, LANES), order))
-
-    return VECTOR(VECTOR, distance), build
 
 
 @intrinsic

@@ -8,18 +8,10 @@ import math
 from numba import njit, types
 
 from labkit.parts.kernels.cpu.descent import down
-from labkit.parts.kernels.cpu.lanes import LANES, argument, kernel, number, put_number, put_whole, ticket, whole
-from labkit.parts.kernels.cpu.tiles import (
-    beside,
-    loads,
-    loads_some,
-    outer,
-    put,
-    put_some,
-    scratch,
-    spreads,
-    tile,
-)
+from labkit.parts.kernels.cpu.kernel import kernel
+from labkit.parts.kernels.cpu.lanes import LANES, argument, number, put_number, put_whole, ticket, whole
+from labkit.parts.kernels.cpu.rows import beside
+from labkit.parts.kernels.cpu.tiles import loads, loads_some, outer, put, put_some, scratch, spreads, tile
 
 CHUNK = 16
 """Inputs in a piece of work."""

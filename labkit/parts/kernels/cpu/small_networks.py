@@ -3,22 +3,8 @@
 from numba import njit
 
 from labkit.parts.kernels.cpu.lanes import LANES
-from labkit.parts.kernels.cpu.tiles import (
-    beside,
-    copies,
-    dots,
-    loads,
-    loads_some,
-    numbers_at,
-    outer,
-    pick_up,
-    places_of,
-    put,
-    put_rectified,
-    put_some,
-    rows_at,
-    spreads,
-)
+from labkit.parts.kernels.cpu.rows import beside, numbers_at, places_of, put_rectified, rows_at
+from labkit.parts.kernels.cpu.tiles import copies, dots, loads, loads_some, outer, pick_up, put, put_some, spreads
 
 HIDDEN = 64
 """Hidden units whose values are kept at a time."""

@@ -2,11 +2,11 @@
 
 from numba import njit, types
 
+from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import (
     LANES,
     argument,
     fma,
-    kernel,
     load,
     load_some,
     multiply,

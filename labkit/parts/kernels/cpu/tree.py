@@ -7,7 +7,8 @@ whatever else is computed beside them, so an input's answer does not depend on i
 from numba import njit
 
 from labkit.parts.kernels.cpu.descent import down
-from labkit.parts.kernels.cpu.lanes import LANES, argument, kernel, put_whole, store, store_some, ticket, whole, zeros
+from labkit.parts.kernels.cpu.kernel import kernel
+from labkit.parts.kernels.cpu.lanes import LANES, argument, put_whole, store, store_some, ticket, whole, zeros
 from labkit.parts.kernels.cpu.small_networks import HIDDEN, TOGETHER, through
 from labkit.parts.kernels.cpu.tiles import scratch
 
