@@ -77,7 +77,8 @@ def test_gradients_equal_those_of_plain_torch(path, seed):
     sides = []
     for way in (path.fast, path.plain):
         own = [
-            one.clone().requires_grad_() if isinstance(one, Tensor) and one.is_floating_point() else one for one in given
+            one.clone().requires_grad_() if isinstance(one, Tensor) and one.is_floating_point() else one
+            for one in given
         ]
         out = answers(way(*own))[0]
         draw = torch.Generator().manual_seed(seed)
@@ -109,7 +110,8 @@ def test_inputs_are_left_alone_and_may_lie_anyhow_in_memory(path):
         given = path.inputs(seed)
         kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
         spread_out = [
-            torch.stack((one, one), -1).select(-1, 0) if isinstance(one, Tensor) and one.numel() else one for one in given
+            torch.stack((one, one), -1).select(-1, 0) if isinstance(one, Tensor) and one.numel() else one
+            for one in given
         ]
         with torch.no_grad():
             straight, strided = answers(path.fast(*given)), answers(path.fast(*spread_out))
