@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +45,20 @@ def examine() -> int:
 
 def findings() -> Iterator[Finding]:
     """Everything that is looked at, one after the other; what fails in an unforeseen way is a finding, too."""
-    for look in (python, packages, threads, disk, ports, screen, browser, catalogue, datasets, recorded_runs, writing):
+    for look in (
+        python,
+        packages,
+        threads,
+        compiled,
+        disk,
+        ports,
+        screen,
+        browser,
+        catalogue,
+        datasets,
+        recorded_runs,
+        writing,
+    ):
         try:
             yield from look()
         except Exception as error:  # whatever a damaged installation raises belongs into the report
@@ -79,6 +93,27 @@ def threads() -> Iterator[Finding]:
 
     device = f"GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no GPU, none is needed"
     yield Finding("processor", f"{os.cpu_count()} cores, PyTorch uses {torch.get_num_threads()} threads; {device}")
+
+
+def compiled() -> Iterator[Finding]:
+    """Whether layers can be compiled for this processor, tried on one; that also leaves the code in numba's cache."""
+    import torch
+
+    from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+    from labkit.parts.kernels.engine import FOUND, kernels
+
+    if not FOUND:
+        yield Finding("compiled", "numba is not installed: layers run in plain torch, slower", AGAIN)
+        return
+    layer, x = FastFeedforward(40, 40, depth=3, leaf_width=4).eval(), torch.randn(50, 40)
+    start = time.perf_counter()
+    with torch.no_grad(), kernels("compiled"):
+        fast = layer(x)
+    seconds = time.perf_counter() - start
+    with torch.no_grad(), kernels("reference"):
+        wrong = float((fast - layer(x)).abs().max())
+    remedy = "" if wrong < 1e-4 else "set LABKIT_KERNELS=reference and report it: compiled code is wrong here"
+    yield Finding("compiled", f"layers are, first call {seconds:.1f} s, error {wrong:.0e} against plain torch", remedy)
 
 
 def disk() -> Iterator[Finding]:
