@@ -321,3 +321,18 @@ def test_nothing_is_said_about_numba_where_it_is():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert suits(torch.ones(1))
+
+
+def test_compiled_code_is_kept_until_any_source_changes(tmp_path, monkeypatch):
+    from labkit.parts.kernels import compiling
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setattr(compiling, "SOURCES", tmp_path)
+    folders = []
+    for text in ("one = 1\n", "one = 1\n", "one = 2\n"):
+        (tmp_path / "imported.py").write_text(text)
+        compiling.folder.cache_clear()
+        folders.append(compiling.folder())
+    compiling.folder.cache_clear()
+    assert folders[0] == folders[1] != folders[2]
+    assert all(folder.is_dir() and tmp_path in folder.parents for folder in folders)

@@ -12,13 +12,10 @@ the layer or part; it is what runs wherever the fast path does not suit, and wha
 """
 
 import ctypes
-import importlib
 import importlib.util
 import os
 import struct
-import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as _everywhere
 
+from labkit.parts.kernels.compiling import address_of
 from labkit.parts.kernels.errors import KernelError
 from labkit.parts.kernels.operation import Operation as Operation
 from labkit.parts.kernels.threads import runner
@@ -176,12 +174,8 @@ class Kernel:
         return self._pack
 
     def _load(self) -> Callable[[int], None]:
-        with _loading:
-            if self._call is None:
-                with _progress(self.module):
-                    module = importlib.import_module(f"labkit.parts.kernels.cpu.{self.module}")
-                    self._address = getattr(module, self.name).address
-                self._call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._address)
+        self._address = address_of(self.module, self.name)
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._address)
         return self._call
 
 
@@ -199,27 +193,6 @@ class _Local(threading.local):
 
 local = _Local()
 run_on_threads = cache(runner)
-_loading = threading.RLock()
-
-
-@contextmanager
-def _progress(module: str) -> Iterator[None]:
-    """Says on standard error when compiling takes more than a moment."""
-    start, said = time.perf_counter(), threading.Event()
-
-    def say() -> None:
-        said.set()
-        print(f"labkit compiles its fast path for {module} (once on this machine, some seconds) ...", file=sys.stderr)
-
-    timer = threading.Timer(2.0, say)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if said.is_set():
-            print(f"... compiled in {time.perf_counter() - start:.1f} s.", file=sys.stderr)
 
 
 def heard(*modules: nn.Module) -> bool:

@@ -1,0 +1,84 @@
+"""Loads compiled kernels: says so when it takes long, and keeps them until the sources change.
+
+numba keeps compiled code on disk and compiles anew when the file of a kernel changes, but not when a file changes that
+the kernel imports: after an update an old kernel would go on computing. So the folder is named for all sources together.
+"""
+
+import hashlib
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+SOURCES = Path(__file__).with_name("cpu")
+_loading = threading.RLock()
+
+
+def address_of(module: str, name: str) -> int:
+    """Where the code of a kernel lies; compiles it where it was not compiled before on this machine."""
+    with _loading, _progress(module), _kept_in(folder()):
+        return getattr(importlib.import_module(f"labkit.parts.kernels.cpu.{module}"), name).address
+
+
+@cache
+def folder() -> Path:
+    """Where compiled code is kept: beside the sources, or in the user's cache where that is not allowed."""
+    told = os.environ.get("NUMBA_CACHE_DIR")
+    places = [Path(told)] if told else [SOURCES / "__pycache__", Path.home() / ".cache" / "labkit" / "kernels"]
+    for place in [*places, Path(tempfile.gettempdir()) / "labkit-kernels"]:
+        own = place / f"kernels-{_stamp()}"
+        with suppress(OSError):
+            own.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=own):
+                pass
+            for old in place.glob("kernels-*"):
+                if old != own and time.time() - old.stat().st_mtime > 86400:
+                    shutil.rmtree(old, ignore_errors=True)
+            return own
+    return Path(tempfile.mkdtemp(prefix="labkit-kernels-"))
+
+
+def _stamp() -> str:
+    read = hashlib.sha256()
+    for path in sorted(SOURCES.glob("*.py")):
+        read.update(path.read_bytes())
+    return read.hexdigest()[:12]
+
+
+@contextmanager
+def _kept_in(place: Path) -> Iterator[None]:
+    """numba asks for the folder when a function is declared, so it is said while ours are."""
+    from numba import config  # pyright: ignore[reportMissingImports]
+
+    before, config.CACHE_DIR = config.CACHE_DIR, str(place)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def _progress(module: str) -> Iterator[None]:
+    """Says on standard error when compiling takes more than a moment."""
+    start, said = time.perf_counter(), threading.Event()
+
+    def say() -> None:
+        said.set()
+        print(f"labkit compiles its fast path for {module} (once on this machine, some seconds) ...", file=sys.stderr)
+
+    timer = threading.Timer(2.0, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if said.is_set():
+            print(f"... compiled in {time.perf_counter() - start:.1f} s.", file=sys.stderr)
