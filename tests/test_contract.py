@@ -82,6 +82,14 @@ class DropsBias(FastFeedforward):
         return out - self.leaves.out_bias[self.gate(x).index.squeeze(-1)]
 
 
+class SeesAhead(nn.Module):
+    width = 4
+
+    @shaped
+    def forward(self, x: Float[Tensor, "*batch tokens {self.width}"]) -> Float[Tensor, "*batch tokens {self.width}"]:
+        return x - x.mean(-2, keepdim=True)
+
+
 def cached(layer: nn.Module, out: Tensor, x: Tensor) -> Tensor:
     if layer.kept is None:
         layer.kept = layer.weight.detach().clone()
@@ -113,6 +121,10 @@ FAULTS = {
     "exports": faulty(lambda s, out, x: out * 2 if out.sum().item() > 0 else out),
     "runs_as_an_ensemble": faulty(lambda s, out, x: out * 2 if out.sum().item() > 0 else out),
     "refuses_a_wrong_shape_with_a_sentence": UncheckedShape,
+    "the_past_does_not_see_the_future": SeesAhead,
+    "what_is_not_a_number_stays_in_its_row": faulty(lambda s, out, x: out.nan_to_num()),
+    "without_gradients_the_answer_is_the_same": faulty(lambda s, out, x: out + float(torch.is_grad_enabled())),
+    "runs_under_autocast": faulty(lambda s, out, x: out + torch.dot(out.flatten(), x.flatten()) * 0),
     "routing_is_a_choice": faulty(
         lambda s, out, x: out + s.gate(x).weights.sum() * 0, lambda s: setattr(s, "gate", NegativeGate())
     ),
@@ -127,8 +139,9 @@ def example_of(name: str) -> Example:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_planted_fault_trips(name):
+    example = example_of(name)
     with pytest.raises(Exception, match=r"\w"):
-        prove_on(BY_NAME[name], example_of(name))
+        prove_on(BY_NAME[name], example)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
