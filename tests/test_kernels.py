@@ -51,6 +51,14 @@ def answers(given) -> tuple[Tensor, ...]:
     return given if isinstance(given, tuple) else (given,)
 
 
+def learning(path, seed: int) -> list:
+    """The inputs of a seed as leaves that want gradients."""
+    return [
+        one.clone().requires_grad_() if isinstance(one, Tensor) and one.is_floating_point() else one
+        for one in path.inputs(seed)
+    ]
+
+
 def test_the_walk_finds_the_fast_paths():
     names = {param.id.rsplit("-", 1)[0] for param in PATHS}
     assert {"tree", "neuron_trees"} <= names
@@ -88,6 +96,25 @@ def test_gradients_equal_those_of_plain_torch(path, seed):
         wanted = torch.zeros_like(given[place]) if wanted is None else wanted
         got = torch.zeros_like(wanted) if got is None else got
         near(got, wanted, path.tolerance, f"gradient {place} for seed {seed}")
+
+
+@every_path
+def test_a_gradient_can_be_differentiated_again_or_refuses(path, request):
+    exempt(path, request)
+    if not path.learns:
+        return
+    for seed in (0, 2, 3):
+        sides = []
+        for way in (path.fast, path.plain):
+            given = learning(path, seed)
+            out = answers(way(*given))[0]
+            wanted = [one for one in given if isinstance(one, Tensor) and one.requires_grad]
+            first = torch.autograd.grad(out.sin().sum(), wanted, create_graph=True, allow_unused=True)
+            penalty = sum(one.square().sum() for one in first if one is not None)
+            found = torch.autograd.grad(penalty, wanted, allow_unused=True)
+            sides.append([torch.zeros_like(one) if grad is None else grad for one, grad in zip(wanted, found)])
+        for place, (got, wanted) in enumerate(zip(*sides, strict=True)):
+            near(got, wanted, 10 * path.tolerance, f"second derivative {place} for seed {seed}")
 
 
 @every_path

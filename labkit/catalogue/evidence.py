@@ -18,6 +18,8 @@ PAPER_ID = re.compile(r"\bP\d{3}\b")
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError)
 SOURCE = re.compile(r"^[ \t]*Source:.*(?:\n(?!\s*(?:\n|[A-Z]\w*:(?:\s|$))).*)*", re.MULTILINE)
 
+SCOREBOARDS = ("bench.json", "contract.json")
+
 
 @dataclass(frozen=True)
 class RecordedRun:
@@ -58,7 +60,7 @@ def evidence(root: Path | None = None) -> Evidence:
     assets = os.environ.get("LABKIT_ASSETS") if root is None else None
     root = PACKAGE.parent if root is None else Path(root)
     runs = (Path(assets) if assets else root / "assets") / "runs"
-    files = [*_modules(root), *_notebooks(root), *sorted(runs.glob("*.json"))]
+    files = [*_modules(root), *_notebooks(root), *_runs(runs)]
     stamp = tuple((path, path.stat().st_mtime_ns) for path in files)
     return _read(root, stamp)
 
@@ -80,6 +82,11 @@ def _read(root: Path, stamp: tuple[tuple[Path, int], ...]) -> Evidence:
         except UNREADABLE as reason:
             found.problems.append(f"{place} was left out of the catalogue because it cannot be read: {reason!r}.")
     return found
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Recorded runs of studies; the scoreboards of speed and of correctness lie beside them."""
+    return [path for path in sorted(folder.glob("*.json")) if path.name not in SCOREBOARDS]
 
 
 def _modules(root: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from labkit.parts.kernels.operation import Operation
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class FastPath:
     seed and that include the awkward ones: one row, none, widths that no vector register divides.
     """
 
-    fast: Callable[..., Tensor]
-    plain: Callable[..., Tensor]
+    fast: Callable[..., Any]
+    plain: Callable[..., Any]
     inputs: Callable[[int], tuple[Any, ...]]
     learns: bool = False
     """Whether gradients flow through it; else it is for evaluation only."""
@@ -24,3 +24,7 @@ class FastPath:
     """Largest error, relative to the largest number in the answer (and in each gradient)."""
     exempt: dict[str, str] = field(default_factory=dict)
     """Name of a check -> the reason why it does not apply."""
+
+    def __post_init__(self) -> None:
+        if self.learns and isinstance(self.fast, Operation):
+            self.fast.plain = self.plain  # what is differentiated where a gradient is itself to be differentiated

@@ -15,8 +15,11 @@ class Operation:
     `compute` takes and returns tensors, `shapes` returns empty ones of the same shapes, `backward(ctx, *gradients)` and
     `keep(ctx, inputs, output)` are as in `torch.library.register_autograd`. The registered operation costs some tens of
     microseconds a call, so it is used while a graph is captured only: else `compute` is called directly, or through an
-    autograd function where gradients are wanted. There are no second derivatives: asking for them raises `KernelError`.
+    autograd function where gradients are wanted. Where the gradient is itself to be differentiated (`create_graph=True`)
+    it is that of `plain`, which its `FastPath` sets; an operation without one raises `KernelError` then.
     """
+
+    plain: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class Operation:
         self.known.register_autocast("cpu", torch.float32)
         if backward and keep:
             self.known.register_autograd(backward, setup_context=keep)
-            self.eager = _function(name, compute, backward, keep)
+            self.eager = _function(self, name, backward, keep)
 
     def __call__(self, *given: Any) -> Any:
         if torch.compiler.is_compiling():
@@ -46,15 +49,18 @@ def _wanted(given: tuple[Any, ...]) -> bool:
     return any(isinstance(one, Tensor) and one.requires_grad for one in given)
 
 
-def _function(name: str, compute: Callable, backward: Callable, keep: Callable) -> type[torch.autograd.Function]:
+def _function(of: Operation, name: str, backward: Callable, keep: Callable) -> type[torch.autograd.Function]:
     """The same as an autograd function."""
 
     def forward(ctx: Any, *given: Any) -> Any:
-        output = compute(*given)
+        output = of.compute(*given)
+        ctx.given = given
         keep(ctx, given, output)
         return output
 
     def back(ctx: Any, *gradients: Tensor) -> Any:
+        if torch.is_grad_enabled() and of.plain:
+            return _differentiable(of.plain, ctx.given, gradients)
         with torch.no_grad():
             found = backward(ctx, *gradients)
         if not torch.is_grad_enabled():
@@ -67,6 +73,23 @@ def _function(name: str, compute: Callable, backward: Callable, keep: Callable) 
         return whole if several else whole[0]
 
     return type(name, (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(back)})
+
+
+def _differentiable(plain: Callable, given: tuple[Any, ...], gradients: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """The gradients of plain torch at the same inputs, with the graph that leads to them."""
+    learning = [place for place, one in enumerate(given) if isinstance(one, Tensor) and one.requires_grad]
+    output = plain(*given)
+    outputs = output if isinstance(output, tuple) else (output,)
+    pairs = [(one, gradient) for one, gradient in zip(outputs, gradients, strict=True) if one.requires_grad]
+    found = torch.autograd.grad(
+        [one for one, _ in pairs],
+        [given[place] for place in learning],
+        [gradient for _, gradient in pairs],
+        create_graph=True,
+        allow_unused=True,
+    )
+    known = dict(zip(learning, found, strict=True))
+    return tuple(known.get(place) for place in range(len(given)))
 
 
 class _Last(torch.autograd.Function):

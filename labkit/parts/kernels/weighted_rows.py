@@ -97,4 +97,9 @@ def _drawn(seed: int) -> tuple[Tensor, Tensor, Tensor, bool]:
     return torch.randn(slots, width, generator=draw), index, torch.randn(inputs, reads, generator=draw), False
 
 
-fast_paths = (FastPath(weighted_rows, plain, _drawn, learns=True),)
+def _gathered(table: Tensor, index: Tensor, weights: Tensor, sparse: bool = False) -> Tensor:
+    """The same with every row copied, which can be differentiated twice."""
+    return torch.einsum("ir,irw->iw", weights * (index >= 0), table[index.clamp_min(0)])
+
+
+fast_paths = (FastPath(weighted_rows, _gathered, _drawn, learns=True),)
