@@ -235,6 +235,10 @@ def test_second_derivatives_without_plain_torch_are_refused_with_a_way_out(monke
     monkeypatch.setattr(leaf_shares, "plain", None)
     scores = torch.randn(3, 7, requires_grad=True)
     (first,) = torch.autograd.grad(leaf_shares(scores).square().sum(), scores, create_graph=True)
+    (other,) = torch.autograd.grad(leaf_shares(scores).square().sum(), scores)
+    assert torch.equal(first, other)
+    with pytest.raises(KernelError, match=r"kernels\('reference'\)"):
+        torch.autograd.grad(first.sum(), scores, allow_unused=True, retain_graph=True)
     with pytest.raises(KernelError, match=r"kernels\('reference'\)"):
         first.sum().backward()
 

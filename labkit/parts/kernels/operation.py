@@ -65,9 +65,9 @@ def _function(of: Operation, name: str, backward: Callable, keep: Callable) -> t
             found = backward(ctx, *gradients)
         if not torch.is_grad_enabled():
             return found
-        several = isinstance(found, tuple)
+        several, given = isinstance(found, tuple), [one for one in ctx.given if isinstance(one, Tensor)]
         whole = tuple(
-            _Last.apply(one.detach().requires_grad_(), name) if isinstance(one, Tensor) else one
+            _Last.apply(name, one, *given, *gradients) if isinstance(one, Tensor) else one
             for one in (found if several else (found,))
         )
         return whole if several else whole[0]
@@ -93,10 +93,10 @@ def _differentiable(plain: Callable, given: tuple[Any, ...], gradients: tuple[Te
 
 
 class _Last(torch.autograd.Function):
-    """A first derivative of which there is no second."""
+    """A first derivative of which there is no second; it depends on all that it was computed from."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, name: str) -> Tensor:
+    def forward(ctx: Any, name: str, gradient: Tensor, *given: Tensor) -> Tensor:
         ctx.name = name
         return gradient.clone()
 
