@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.parts.gate import Routing
+from labkit.parts.kernels.engine import suits
+from labkit.parts.kernels.experts import experts
 from labkit.parts.shapes import traced
 
 
@@ -44,11 +46,18 @@ class Experts(nn.Module):
             return self.mixed(x, routing.weights)
         rows = x.reshape(-1, self.in_width)
         index, weights = (part.reshape(-1, part.shape[-1]) for part in (routing.index, routing.weights))
-        if traced():
+        rectified = self.activation is F.relu or self.activation is torch.relu
+        if rectified and suits(rows, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias):
+            way = self.compiled
+        elif traced():
             way = self.gathered
         else:
             way = self.one_by_one if index.numel() <= 2 else self.grouped
         return way(rows, index, weights).reshape(*x.shape[:-1], self.out_width)
+
+    def compiled(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """Both layers of each chosen expert at once, on blocks of its own rows."""
+        return experts(x, index, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias)
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
         """Every expert on every input, as two matrix products of the bank's whole width. weights (..., E)."""

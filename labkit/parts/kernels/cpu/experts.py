@@ -1,0 +1,138 @@
+"""The compiled bank of experts: rows sorted by expert, both layers of an expert on a block of rows while they are in cache.
+
+`sort` says which rows belong to which expert and cuts them into blocks; `forward` and `backward_rows` take blocks as
+their pieces, `backward_weights` panels of one expert's weights, `combine` blocks of inputs. Nobody adds to what another
+piece writes, so the answer does not depend on how many threads there are.
+
+The plan that `sort` writes (int64): blocks, wrong indices, dropped ones, slots taken; then for each block its expert,
+first sorted place and number of rows; then E + 1 starts of experts; then the position (input · K + choice) in each sorted place.
+"""
+
+from labkit.parts.kernels.cpu.expert_sizes import BLOCK, COMBINED, HEAD
+from labkit.parts.kernels.cpu.expert_tiles import PANEL, TALL, by_matrix, by_transpose, fetch, grouped, kernel
+from labkit.parts.kernels.cpu.lanes import (
+    LANES,
+    add,
+    argument,
+    load,
+    load_some,
+    multiply,
+    number,
+    put_whole,
+    relu,
+    spread,
+    store,
+    store_some,
+    ticket,
+    whole,
+    zeros,
+)
+
+
+@kernel
+def sort(p):
+    """index, how many, experts, plan, places for blocks in the plan."""
+    if ticket(p) > 0:
+        return
+    index, many, experts, plan, room = argument(p, 2), argument(p, 3), argument(p, 4), argument(p, 5), argument(p, 6)
+    blocks = plan + 8 * HEAD
+    starts = blocks + 24 * room
+    order = starts + 8 * (experts + 1)
+    for expert in range(experts + 1):
+        put_whole(starts, expert, 0)
+    wrong = dropped = 0
+    for place in range(many):
+        expert = whole(index, place)
+        if expert >= experts or expert < -1:
+            wrong += 1
+        elif expert < 0:
+            dropped += 1
+        else:
+            put_whole(starts, expert, whole(starts, expert) + 1)
+    put_whole(plan, 1, wrong)
+    put_whole(plan, 2, dropped)
+    put_whole(plan, 3, 0)
+    if wrong:
+        return
+    first = count = 0
+    for expert in range(experts):
+        rows = whole(starts, expert)
+        pieces = (rows + BLOCK - 1) // BLOCK
+        even = ((rows + pieces - 1) // max(pieces, 1) + TALL - 1) // TALL * TALL
+        for start in range(0, rows, max(even, 1)):
+            put_whole(blocks, 3 * count, expert)
+            put_whole(blocks, 3 * count + 1, first + start)
+            put_whole(blocks, 3 * count + 2, min(even, rows - start))
+            count += 1
+        first += rows
+        put_whole(starts, expert, first)  # the end, counted down to the start below
+    put_whole(starts, experts, first)
+    put_whole(plan, 0, count)
+    for back in range(many):
+        place = many - 1 - back
+        expert = whole(index, place)
+        if expert >= 0:
+            at = whole(starts, expert) - 1
+            put_whole(starts, expert, at)
+            put_whole(order, at, place)
+
+
+@kernel
+def forward(p):
+    """plan, x, in_weight, in_bias, out_weight, out_bias, weights, hidden, whether it is kept, scratch, out; sizes."""
+    slot, pieces = -1, argument(p, 1)
+    plan, order, choices = argument(p, 2), argument(p, 3), argument(p, 4)
+    x, in_weight, in_bias, out_weight = argument(p, 5), argument(p, 6), argument(p, 7), argument(p, 8)
+    out_bias, weights, hidden, kept = argument(p, 9), argument(p, 10), argument(p, 11), argument(p, 12)
+    scratch, out = argument(p, 13), argument(p, 14)
+    width, inner, padded, outer = argument(p, 15), argument(p, 16), argument(p, 17), argument(p, 18)
+    while True:
+        piece = ticket(p)
+        if piece >= pieces:
+            break
+        if slot < 0:
+            slot = ticket(plan + 24)
+        block = plan + 8 * HEAD + 24 * piece
+        expert, start, count = whole(block, 0), whole(block, 1), whole(block, 2)
+        ours = hidden + 4 * padded * (start if kept else slot * BLOCK)
+        groups = scratch + 4 * slot * argument(p, 19)
+        panel = groups + 4 * argument(p, 20)
+        said = panel + 4 * argument(p, 21)
+        rows = said + 4 * BLOCK * outer
+        matrix = in_weight + 4 * expert * inner * width
+        fetch(x, order, start, count, choices, width, rows)
+        grouped(rows, width, count, width, groups)
+        for line in range(0, inner, PANEL):
+            by_transpose(groups, rows, width, count, matrix, inner, width, panel, line, ours, padded)
+            for at in range(line, min(line + PANEL, inner), LANES):
+                bias = load_some(in_bias + 4 * expert * inner, at, inner - at)
+                for i in range(count):
+                    store(ours, i * padded + at, relu(add(load(ours, i * padded + at), bias)))
+        grouped(ours, padded, count, inner, groups)
+        matrix = out_weight + 4 * expert * inner * outer
+        by_matrix(groups, ours, padded, count, matrix, inner, outer, panel, said)
+        for i in range(count):
+            position = whole(order, start + i)
+            weight, there = spread(number(weights, position)), out + 4 * outer * position
+            for at in range(0, outer, LANES):
+                left = outer - at
+                answer = add(load_some(said, i * outer + at, left), load_some(out_bias + 4 * expert * outer, at, left))
+                store_some(there, at, multiply(weight, answer), left)
+
+
+@kernel
+def combine(p):
+    """index, parts (inputs, choices, width), out (inputs, width), inputs, choices, width."""
+    pieces, index, parts, out = argument(p, 1), argument(p, 2), argument(p, 3), argument(p, 4)
+    inputs, choices, width = argument(p, 5), argument(p, 6), argument(p, 7)
+    while True:
+        piece = ticket(p)
+        if piece >= pieces:
+            break
+        for i in range(piece * COMBINED, min((piece + 1) * COMBINED, inputs)):
+            for at in range(0, width, LANES):
+                answer = zeros()
+                for choice in range(choices):
+                    if whole(index, i * choices + choice) >= 0:
+                        answer = add(answer, load_some(parts, (i * choices + choice) * width + at, width - at))
+                store_some(out, i * width + at, answer, width - at)
