@@ -5,9 +5,7 @@ by the command that needs them.
 """
 
 import argparse
-import ast
 import errno
-import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -99,8 +97,11 @@ def parser() -> Parser:
     new.add_argument("place", metavar="KIND.SHELF.NAME", help="such as layers.routing.my_gate")
     new.add_argument("paper", metavar="PAPER", help="the paper's id in the catalogue, such as P123")
 
-    bench = command("bench", run_bench, "Run a speed measurement; without a name, list them.")
-    bench.add_argument("name", nargs="?", help="a name from the list")
+    bench = command("bench", run_bench, "Race layers against others; without a name, list the cases and the verdicts.")
+    bench.add_argument("name", nargs="?", help="a name from the list, all, crossover or contract")
+    bench.add_argument("--save", action="store_true", help="keep what was measured, in assets/runs")
+    bench.add_argument("--quick", action="store_true", help="a few sizes of each case, in a minute or two")
+    bench.add_argument("--goals", action="store_true", help="print only what was promised, and whether it was kept")
 
     command("doctor", run_doctor, "Check this machine and say what to do about each problem.")
     return top
@@ -197,19 +198,9 @@ def run_new(chosen: Any) -> None:
 
 
 def run_bench(chosen: Any) -> int | None:
-    from labkit import plain_text
+    from labkit.bench import bench
 
-    known = {path.stem.removeprefix("bench_"): path for path in sorted(BENCHMARKS.glob("bench_*.py"))}
-    if not known:
-        raise LabError(f"there are no benchmarks in {BENCHMARKS}: run labkit from a complete checkout.")
-    if chosen.name is None:
-        says = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in known.items()}
-        rows = [(name, (text or "").split("\n")[0]) for name, text in says.items()]
-        return print(plain_text.table(("Benchmark", "What it measures"), rows))
-    if chosen.name not in known:
-        raise LabError(f"No benchmark is called {chosen.name!r}; there is {', '.join(known)}.")
-    sys.path.insert(0, str(known[chosen.name].parent))  # a benchmark imports what stands beside it
-    return importlib.import_module(known[chosen.name].stem).main()
+    return bench(chosen.name, BENCHMARKS, save=chosen.save, quick=chosen.quick, goals=chosen.goals)
 
 
 def run_doctor(chosen: Any) -> int:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from labkit import cli, doctor, plain_text, scaffold, serve
@@ -22,6 +23,8 @@ from labkit.workbench import find, tracking
 from labkit.workbench import run as recorded
 from labkit.workbench.progress import Progress
 from labkit.workbench.run import Run, open_run
+from labkit.workbench.scoreboard import board, correctness, crossover
+from labkit.workbench.scoreboard.case import Case, Goal, Work
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = {
@@ -85,6 +88,7 @@ def stand(monkeypatch, tmp_path):
         (["study", "fast_feedforward", "--jobs", "-1"], "--jobs takes a number from 1 up"),
         (["study", "--save"], "--save needs the name of a study"),
         (["bench", "speed"], "No benchmark is called 'speed'"),
+        (["bench", "--save"], "--save and --quick need a name from the list"),
         (["new", "layers.my_gate", "P123"], "should be KIND.SHELF.NAME"),
         (["new", "layer.routing.my_gate", "P123"], "the kinds are layers"),
         (["new", "layers.routing.MyGate", "P123"], "'MyGate' is no name for a file"),
@@ -337,6 +341,122 @@ def test_benchmarks_are_listed_and_run_by_name(tmp_path, monkeypatch, capsys):
     assert "ticks      How fast it ticks." in capsys.readouterr().out
     assert cli.main(["bench", "ticks"]) == 3
     assert capsys.readouterr().out == "tick\n"
+    assert cli.main(["bench", "ticks", "--save"]) == 2
+    assert "ticks is a program of its own" in capsys.readouterr().err
+
+
+@pytest.fixture
+def track(monkeypatch, tmp_path):
+    """A scoreboard of one case that takes no time, on a machine whose ceilings are known."""
+    ceiling = {"matmul": {"MKL": 1e11, "best": 1e11}, "bandwidth": [[1e5, 1e11], [1e7, 1e10]], "oneDNN error": 1.0}
+
+    def contestants(setting):
+        if track.fails is not None:
+            raise track.fails
+        a = torch.randn(2, 64)
+        return {"ours": lambda: a + a, "dense": lambda: [a + a for _ in range(4)], "somebody": lambda: a @ a}
+
+    track = SimpleNamespace(fails=None, runs=tmp_path / "runs")
+    sizes = ({"batch": 2}, {"batch": 4})
+    promise = Goal("At least 1.5 times as fast as dense", "dense", at_least=1.5)
+    other = Goal("At least twice as fast as no-such-package", "no-such-package", at_least=2)
+    made = {"work": lambda setting: Work(1e3, 1e4), "goals": (promise, other), "peers": ("no-such-package",)}
+    case = Case("sums", "Sums against sums", "One sum or four.", sizes, contestants, **made)
+    monkeypatch.setattr(board, "cases", lambda: {"sums": case})
+    monkeypatch.setattr(board, "ceilings", lambda threads, stop=None: {str(count): ceiling for count in threads})
+    monkeypatch.setenv("LABKIT_ASSETS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
+    return track
+
+
+def test_cases_are_listed_with_the_verdicts_of_the_saved_board(track, capsys):
+    assert cli.main(["bench"]) == 0
+    said = capsys.readouterr().out
+    assert "sums       Sums against sums" in said
+    assert "No board is saved yet: ./lab bench all --save makes one." in said
+    assert cli.main(["bench", "all", "--save"]) == 0
+    capsys.readouterr()
+    assert cli.main(["bench"]) == 0
+    listed = capsys.readouterr().out
+    assert "✓ met" in listed
+    assert cli.main(["bench", "--goals"]) == 0
+    said = capsys.readouterr().out
+    assert said in listed
+    assert "2 goals: 1 met, 1 not measurable." in said
+
+
+def test_a_case_is_raced_and_printed_with_its_floor_and_its_failures(track, capsys):
+    assert cli.main(["bench", "sums"]) == 0
+    said = capsys.readouterr()
+    assert "batch 4: the hardware needs 0.1 µs (0.01 MB at 100 GB/s)" in said.out
+    assert "somebody failed: RuntimeError: mat1 and mat2" in said.out
+    assert "Not raced, because not installed: no-such-package. They come with pip install 'labkit[peers]'." in said.out
+    assert "Not saved; --save does that." in said.out
+    assert "Sums against sums: batch 4" in said.err
+    assert not track.runs.exists()
+
+
+def test_a_quick_run_takes_few_sizes_and_does_not_replace_a_full_one(track, capsys):
+    assert cli.main(["bench", "all", "--quick", "--save"]) == 0
+    assert "batch 4" not in capsys.readouterr().out
+    assert cli.main(["bench", "sums", "--save"]) == 0
+    assert f"Saved in {track.runs / 'bench.json'}" in capsys.readouterr().out
+    assert cli.main(["bench", "all", "--quick", "--save"]) == 2
+    assert "A full board is saved, and --quick is less" in capsys.readouterr().err
+
+
+def test_only_the_goals_are_printed_where_only_they_are_wanted(track, capsys):
+    assert cli.main(["bench", "sums", "--goals"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Promised")
+    assert "somebody" not in said
+
+
+def test_ctrl_c_in_a_race_saves_nothing_and_says_so(track, capsys):
+    track.fails = KeyboardInterrupt()
+    assert cli.main(["bench", "all", "--save"]) == 130
+    assert "Stopped; nothing was saved." in capsys.readouterr().err
+    assert not track.runs.exists()
+
+
+def test_a_broken_board_is_a_sentence(track, capsys):
+    track.runs.mkdir()
+    (track.runs / "bench.json").write_text("{")
+    assert cli.main(["bench"]) == 2
+    assert "bench.json cannot be read" in capsys.readouterr().err
+
+
+def test_a_crossover_is_printed_as_a_grid_and_kept(track, monkeypatch, capsys):
+    def build(size):
+        return (lambda x: x + 1), (lambda x: [x + 1 for _ in range(4)])
+
+    inputs = {"inputs": lambda batch, size: torch.ones(batch, size)}
+    tiny = crossover.Grid(
+        "tiny", "Tiny", "One sum or four.", "width", "numbers", (8, 1024), build, batches=(1, 2), **inputs
+    )
+    monkeypatch.setattr(crossover, "GRIDS", (tiny,))
+    assert cli.main(["bench", "crossover", "--save"]) == 0
+    said = capsys.readouterr().out
+    assert "Tiny: numbers across, inputs at once down." in said
+    assert "1,024" in said
+    assert (track.runs / "crossover.json").exists()
+
+
+def test_who_keeps_the_contract_is_printed(track, monkeypatch, capsys):
+    assert cli.main(["bench", "contract"]) == 2
+    assert "No correctness board is saved yet" in capsys.readouterr().err
+    checks = {"rows do not mix": "row 3 changes row 1", "exports": "exempt: it cannot", "is pure": "passed"}
+    ours = {"name": "Tree", "package": "labkit", "version": "0.1", "ours": True, "checks": {"is pure": "passed"}}
+    theirs = {"name": "MoE", "package": "some-moe", "version": "1.2", "ours": False, "checks": checks}
+    monkeypatch.setattr(correctness, "measure", lambda watch: {"layers": [theirs, ours], "made": {}})
+    assert cli.main(["bench", "contract", "--save"]) == 0
+    first = capsys.readouterr().out
+    assert cli.main(["bench", "contract"]) == 0
+    said = capsys.readouterr().out
+    assert first.startswith(said)
+    assert said.index("Tree") < said.index("MoE")
+    assert "row 3 changes row 1" in said
+    assert "some-moe 1.2" in said
 
 
 @pytest.fixture

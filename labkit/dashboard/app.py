@@ -1,6 +1,6 @@
 """The dashboard as a web application: `serve(port, open_browser)` starts it; every page has an address of its own.
 
-Pages: /papers, /paper?id=P120, /study?name=fast_feedforward, /look, /runs, /source?file=... Nothing is fetched from
+Pages: /papers, /paper?id=P120, /study?name=fast_feedforward, /look, /runs, /speed, /source?file=... Nothing is fetched from
 anywhere but this server.
 """
 
@@ -24,6 +24,7 @@ EXTENSIONS = {
     "study": ("plotly",),
     "look": ("plotly",),
     "runs": ("plotly", "tabulator"),
+    "speed": ("plotly",),
 }
 ABOVE = {"paper": "papers", "source": "papers"}
 """Page -> the entry of the navigation that it belongs to."""

@@ -16,7 +16,7 @@ from labkit.views.theme import FONT
 
 FOLDER = Path(__file__).resolve().parent
 PARTS = (FOLDER / "parts.css").read_text(encoding="utf-8")
-NAVIGATION = (("papers", "Papers"), ("study", "Study"), ("look", "Look inside"), ("runs", "Runs"))
+NAVIGATION = (("papers", "Papers"), ("study", "Study"), ("look", "Look inside"), ("runs", "Runs"), ("speed", "Speed"))
 SHAPES = {
     "shown": "✓",
     "contradicted": "✗",

@@ -23,6 +23,7 @@ PAGES = {
     "study?name=fast_feedforward": "Fast feedforward networks",
     "look": "Look inside",
     "runs?from=recorded": "Runs",
+    "speed": "Speed",
     "source?file=labkit/layers/feedforward/fast_feedforward.py": "labkit/layers/feedforward/fast_feedforward.py",
 }
 
@@ -83,7 +84,7 @@ def test_every_page_opens_with_a_title_no_error_and_no_request_to_the_outside(pa
     visit(page, f"{server}/{place}")
     assert page.get_by_role("heading", level=1).inner_text() == PAGES[place]
     assert page.title().endswith("· labkit")
-    assert page.get_by_role("navigation").get_by_role("link").count() == 4
+    assert page.get_by_role("navigation").get_by_role("link").count() == 5
     page.wait_for_load_state("networkidle")
     assert page.outside == []
     assert page.errors == []
