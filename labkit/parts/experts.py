@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.parts.gate import Routing
+from labkit.parts.kernels.card import on_card
 from labkit.parts.kernels.engine import suits
 from labkit.parts.kernels.experts import experts
 from labkit.parts.shapes import traced
@@ -47,7 +48,8 @@ class Experts(nn.Module):
         rows = x.reshape(-1, self.in_width)
         index, weights = (part.reshape(-1, part.shape[-1]) for part in (routing.index, routing.weights))
         rectified = self.activation is F.relu or self.activation is torch.relu
-        if rectified and suits(rows, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias):
+        given = rows, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias
+        if rectified and (on_card("experts", "experts", *given, learns=True) or suits(*given)):
             way = self.compiled
         elif traced():
             way = self.gathered
@@ -57,7 +59,8 @@ class Experts(nn.Module):
 
     def compiled(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """Both layers of each chosen expert at once, on blocks of its own rows."""
-        return experts(x, index, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias)
+        bank = self.in_weight, self.in_bias, self.out_weight, self.out_bias
+        return (on_card("experts", "experts", x, weights, *bank, learns=True) or experts)(x, index, weights, *bank)
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
         """Every expert on every input, as two matrix products of the bank's whole width. weights (..., E)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.parts.kernels import active_units as compiled
+from labkit.parts.kernels.card import on_card
 from labkit.parts.kernels.engine import suits
 from labkit.parts.shapes import traced
 
@@ -115,6 +116,9 @@ def active_units(
     weights = (in_weight, in_bias, out_weight, out_bias)
     given = [one for one in (x, *weights) if one is not None]
     learning = _learning(given)
+    card = on_card("active_units", "feedforward", *given) if activation is F.relu else None
+    if card:
+        return card(x, index, *weights, True)
     if not suits(*given, worth=_pays(index, in_weight, learning)):
         return active_units_plainly(x, index, *weights, activation)
     if activation is F.relu and not learning:

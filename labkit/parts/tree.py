@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from labkit.parts.experts import Experts
 from labkit.parts.gate import Routing, everything, only
+from labkit.parts.kernels.card import on_card
 from labkit.parts.kernels.engine import heard, suits
 from labkit.parts.kernels.one_input import OneInput, parameters_of
 from labkit.parts.kernels.soft_tree import leaf_shares, weighted_hidden
@@ -72,12 +73,13 @@ def descend(x: Tensor, weight: Tensor, bias: Tensor, depth: int) -> tuple[Tensor
     rows, offsets = weight.reshape(-1, width), bias.reshape(-1)
     first = torch.arange(trees, device=x.device) * nodes
     with torch.no_grad():
-        compiled = suits(x, weight, bias)
+        card = on_card("tree", "way_down", x, weight, bias)
+        compiled = card is not None or suits(x, weight, bias)
     few = nodes <= 32 * depth and (torch.is_grad_enabled() or not compiled)
     every = F.linear(x, rows, offsets) if few else None
     with torch.no_grad():
         if compiled:
-            path, scores, place = way_down(x, weight, bias, depth)
+            path, scores, place = (card or way_down)(x, weight, bias, depth)
         elif x.numel() == width and not traced():
             path, scores, place = _walk(x, rows, offsets, trees, depth, every)
         else:
@@ -177,8 +179,9 @@ class Leaves(Experts):
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         if routing.index.shape[-1] == 1 and not routing.soft and self.activation is F.relu:
             bank = self._bank()
-            if suits(x, *bank, learns=False):
-                return hard_leaves(x, routing.index.squeeze(-1), *bank) * routing.weights
+            card = on_card("tree", "hard_leaves", x, *bank)
+            if card or suits(x, *bank, learns=False):
+                return (card or hard_leaves)(x, routing.index.squeeze(-1), *bank) * routing.weights
         return super().forward(x, routing)
 
     def reached(self, x: Tensor, gate: TreeGate) -> Tensor:
@@ -188,6 +191,9 @@ class Leaves(Experts):
             alone = x.numel() == self.in_width
             if alone and (out := self.alone(x, weights, self.out_width)) is not None:
                 return out
+            card = on_card("tree", "hard_tree", x, *weights)
+            if card:
+                return card(x, *weights)
             if suits(x, *weights, learns=False):
                 if alone:
                     sizes = 1, self.in_width, *weights[:2], gate.depth, *weights[2:], self.hidden_width

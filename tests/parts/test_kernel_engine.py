@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ import labkit
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
 from labkit.layers.feedforward.master_leaf_feedforward import MasterLeafFeedforward
 from labkit.layers.feedforward.neuron_trees import NeuronTrees
-from labkit.parts.kernels import engine, threads
+from labkit.parts.kernels import card, engine, threads
 from labkit.parts.kernels.engine import Kernel, heard, kernels, suits
 from labkit.parts.kernels.errors import KernelError
 from labkit.parts.kernels.soft_tree import leaf_shares
@@ -206,6 +207,36 @@ def test_what_is_demanded_and_cannot_be_had_is_refused_with_the_reason():
             layer(x)
     with pytest.raises(KernelError, match="one of auto, reference, compiled, not 'fast'"), kernels("fast"):
         pass
+
+
+def test_what_lies_elsewhere_than_in_memory_has_no_compiled_path_without_a_card():
+    layer = FastFeedforward(20, 9, depth=2, leaf_width=5).eval().to("meta")
+    x = torch.randn(3, 20, device="meta")
+    with kernels("compiled"), torch.no_grad(), pytest.raises(KernelError, match="this tensor is on meta"):
+        layer(x)
+
+
+class OnACard:
+    """Says of itself what a tensor on a graphics card says."""
+
+    is_cuda, dtype, requires_grad = True, torch.float32, False
+
+
+def test_triton_is_taken_on_a_card_only_where_compiled_code_is_demanded(monkeypatch):
+    taken = object()
+    monkeypatch.setattr(card, "TRITON", True)
+    monkeypatch.setattr(card.importlib, "import_module", lambda name: SimpleNamespace(hard_tree=(taken, name)))
+    assert card.on_card("tree", "hard_tree", OnACard()) is None
+    with kernels("compiled"):
+        assert card.on_card("tree", "hard_tree", OnACard()) == (taken, "labkit.parts.kernels.cuda.tree")
+        assert card.on_card("tree", "hard_tree", torch.ones(1)) is None
+        learning = OnACard()
+        learning.requires_grad = True
+        assert card.on_card("tree", "hard_tree", OnACard(), learning) is None
+        with torch.no_grad():
+            assert card.on_card("tree", "hard_tree", OnACard(), learning) is not None
+        monkeypatch.setattr(card, "TRITON", False)
+        assert card.on_card("tree", "hard_tree", OnACard()) is None
 
 
 def test_the_switch_is_taken_back_also_after_an_error_and_belongs_to_its_thread():

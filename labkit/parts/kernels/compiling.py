@@ -66,12 +66,13 @@ def _kept_in(place: Path) -> Iterator[None]:
 
 @contextmanager
 def _progress(module: str) -> Iterator[None]:
-    """Says on standard error when compiling takes more than a moment."""
+    """Says when compiling takes more than a moment: on standard error, in a notebook, where that is red, below the cell."""
     start, said = time.perf_counter(), threading.Event()
+    to = sys.stdout if hasattr(sys.stderr, "pub_thread") else sys.stderr
 
     def say() -> None:
         said.set()
-        print(f"labkit compiles its fast path for {module} (once on this machine, some seconds) ...", file=sys.stderr)
+        print(f"labkit compiles its fast path for {module} (once on this machine, some seconds) ...", file=to)
 
     timer = threading.Timer(2.0, say)
     timer.daemon = True
@@ -81,4 +82,4 @@ def _progress(module: str) -> Iterator[None]:
     finally:
         timer.cancel()
         if said.is_set():
-            print(f"... compiled in {time.perf_counter() - start:.1f} s.", file=sys.stderr)
+            print(f"... compiled in {time.perf_counter() - start:.1f} s.", file=to)

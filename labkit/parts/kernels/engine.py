@@ -68,6 +68,11 @@ def kernels(way: str) -> Iterator[None]:
         _way.name = before
 
 
+def demanded() -> bool:
+    """Whether this thread wants compiled code and nothing else."""
+    return _way.name == "compiled"
+
+
 def suits(*tensors: Tensor, worth: bool = True, learns: bool = True) -> bool:
     """Whether the compiled path may compute with these tensors, and is wanted.
 
