@@ -18,7 +18,7 @@ PAPER_ID = re.compile(r"\bP\d{3}\b")
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError)
 SOURCE = re.compile(r"^[ \t]*Source:.*(?:\n(?!\s*(?:\n|[A-Z]\w*:(?:\s|$))).*)*", re.MULTILINE)
 
-SCOREBOARDS = ("bench.json", "contract.json")
+SCOREBOARDS = ("bench.json", "contract.json", "crossover.json")
 
 
 @dataclass(frozen=True)

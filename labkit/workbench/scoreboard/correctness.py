@@ -10,7 +10,6 @@ not import, is listed under "absent" with the reason. Kept in assets/runs/contra
 import contextlib
 import importlib
 import io
-import json
 import os
 import pkgutil
 import platform
@@ -26,9 +25,9 @@ import torch
 import labkit
 from labkit.example import Example
 from labkit.recording.provenance import surroundings
+from labkit.workbench.scoreboard import saved as boards
 from labkit.workbench.scoreboard.peers import PEERS, FirstOutput, Peer
 
-FILE = Path(__file__).parents[3] / "assets" / "runs" / "contract.json"
 BESIDE = ("numba", "triton")
 """Packages that no layer comes from and that decide how some are computed."""
 ONLY_A_TENSOR = "returns only a tensor"
@@ -67,14 +66,13 @@ def judge(peer: Peer, example: Example) -> dict[str, str]:
 
 
 def save(result: dict[str, Any]) -> Path:
-    """Write the result to where `saved` finds it."""
-    FILE.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return FILE
+    """Write the result to where `saved` finds it. Raises: LabError where it cannot be written."""
+    return boards.write(result, boards.CONTRACT)
 
 
 def saved() -> dict[str, Any] | None:
-    """The result that was saved last; None where there is none."""
-    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else None
+    """The result that was saved last; None where there is none. Raises: LabError where the file is broken."""
+    return boards.saved(boards.CONTRACT)
 
 
 def failures(row: dict[str, Any]) -> dict[str, str]:
