@@ -16,7 +16,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass
 
-AIM = 0.6
+AIM = 0.5
 """Share of the budget that is spent on looks: the rest is for waiting hooks and for what cannot be seen."""
 COLD = 2
 SELDOM = 16

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.parts.gate import Routing
+from labkit.parts.kernels.unit_sums import load
 from labkit.recording.counting import Clock
 from labkit.recording.gathering import Choices, Steps, Units, first_choice
 from labkit.recording.history import GateRow, UnitRow
@@ -22,6 +23,8 @@ from labkit.recording.recomputing import in_backward
 
 ANSWER = 2**20
 """Numbers of the model's answer that are checked for NaN at a look, its first ones."""
+LARGE = 2**15
+"""Parameters from which a model's layers are worth loading the compiled sums before its first step."""
 
 
 class Looker:
@@ -45,6 +48,11 @@ class Looker:
         self.finite = True
         """Whether the model's answers were numbers at the last look."""
         self.looking = False
+
+    def load(self) -> None:
+        """Load what looks at a large model need, so that no step of the training waits for it."""
+        if {"units", "health"} & set(self._what) and sum(one.numel() for one in self._model.parameters()) >= LARGE:
+            load()
 
     def open(
         self, stride: int = 1, offset: int = 0, *, sample: bool = False, dense: bool = True, always: bool = False

@@ -6,8 +6,9 @@ Of each unit x the three numbers n, Σ(x - c) and Σ(x - c)² are kept, where c 
 
 Σx² - (Σx)²/n in single precision would lose a small variance beside a large mean. Here short stretches of numbers that
 are already centred are summed in single precision, and the stretches in double precision. Two windows are put together
-with the formula of Chan, Golub and LeVeque. On the processor each sum is one pass over the values, by `np.einsum`:
-torch's own operations would write intermediate tables and take twice as long.
+with the formula of Chan, Golub and LeVeque. On the processor all sums of many values are one pass over them
+(`labkit.parts.kernels.unit_sums`). Where that is not compiled, and for a few values, each sum is a pass of its own, by
+`np.einsum`: torch's own operations would write intermediate tables and take twice as long.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+
+from labkit.parts.kernels.unit_sums import pays, unit_sums
 
 STRETCH, BYTE = 65_536, 255
 """Values that are summed at once, few enough to stay in the cache for all three sums; and rows that a byte can count."""
@@ -56,7 +59,8 @@ def some_rows(values: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
     if values.ndim == 1:
         values = values.unsqueeze(0)
     try:
-        return values.view(-1, values.shape[-1])[offset % stride :: stride]
+        flat = values.view(-1, values.shape[-1])
+        return flat if stride == 1 else flat[offset % stride :: stride]
     except RuntimeError:  # channels of an image come last by a permutation, and cannot be laid flat without a copy
         pass
     for axis in range(values.ndim - 1):
@@ -105,7 +109,9 @@ class RunningMoments:
             self._centre = _centre_of(values)
         if self._centre is not None and self._centre.dtype != values.dtype:
             self._centre = self._centre.to(values)
-        if values.device.type == "cpu":
+        if pays(values, self._centre):
+            unit_sums(values, self._centre, threshold, onto=self._sums)
+        elif values.device.type == "cpu":
             with np.errstate(all="ignore"):
                 self._add_up(values.numpy(), threshold, self._sums.numpy())
         else:

@@ -141,6 +141,7 @@ class Watching:
         if self._started:
             raise LabError("This watch has been used already: make a new one with watch(model).")
         self._hooks = hooks_of(self.model, self._optimizer)
+        self._looker.load()
         self._looker.own |= {handle.id for handle in self._counter.open()}
         self._started = self._mark = time.perf_counter()
         self._look()
