@@ -372,30 +372,3 @@ def test_compiled_code_is_kept_until_any_source_changes(tmp_path, monkeypatch):
     compiling.folder.cache_clear()
     assert folders[0] == folders[1] != folders[2]
     assert all(folder.is_dir() and tmp_path in folder.parents for folder in folders)
-
-
-AGAIN = """
-import sys, torch
-from labkit.layers.feedforward.neuron_trees import NeuronTrees
-from labkit.parts.kernels.engine import kernels
-layer, x = NeuronTrees(6, 5, depth=3).eval(), torch.randn(3, 6)
-with torch.no_grad():
-    fast = layer(x)
-    with kernels("reference"):
-        torch.testing.assert_close(fast, layer(x), rtol=1e-5, atol=1e-6)
-print("numba" in sys.modules)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="object files are kept on Linux only")
-def test_machine_code_is_read_back_without_numba_unless_it_is_damaged(tmp_path):
-    def numba_was_needed() -> str:
-        return in_a_new_python(AGAIN, NUMBA_CACHE_DIR=str(tmp_path)).strip()
-
-    assert numba_was_needed() == "True"
-    assert numba_was_needed() == "False"
-    (file,) = tmp_path.rglob("*.o")
-    whole = file.read_bytes()
-    for damaged in (whole[:-7] + b"damaged", b"not even close"):
-        file.write_bytes(damaged)
-        assert numba_was_needed() == "True"
