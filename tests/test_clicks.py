@@ -313,7 +313,8 @@ class Picture(ipywidgets.DOMWidget):
     acked = traitlets.Int(0).tag(sync=True)
 
 
-def test_a_picture_travels_whole_while_the_browser_acknowledges_the_last_one():
+def test_a_picture_travels_whole_while_the_browser_acknowledges_the_last_one(monkeypatch):
+    monkeypatch.setattr(clicks, "PATIENCE", 60.0)  # a machine that stands still for a moment is not what is tried here
     picture = Picture()
     sent: list[dict[str, Any]] = []
 
