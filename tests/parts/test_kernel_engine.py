@@ -173,6 +173,19 @@ def test_gradients_in_evaluation_are_those_of_plain_torch(make):
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
 
 
+@every_layer
+@pytest.mark.parametrize("rows", [1, 7])
+def test_numbers_that_lie_in_memory_with_the_other_sign_are_read_rightly(make, rows):
+    layer = make().eval()
+    plain = inputs(layer, rows)
+    flipped = torch.complex(torch.zeros_like(plain), -plain).conj().imag
+    assert flipped.is_neg()
+    with torch.no_grad():
+        layer(plain)
+        torch.testing.assert_close(layer(flipped), layer(plain), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(layer(torch._neg_view(-plain)), layer(plain), rtol=1e-5, atol=1e-6)
+
+
 def test_operations_are_still_counted():
     layer = FastFeedforward(20, 9, depth=4, leaf_width=5).eval()
     x = torch.randn(8, 20)

@@ -103,6 +103,8 @@ def _fit(tensors: tuple[Tensor, ...], learns: bool) -> bool:
                 return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
+    if tensors[0].is_neg():  # a view whose numbers lie in memory with the other sign
+        return False
     return _level() is None and not _modes() and not torch.is_autocast_enabled("cpu")
 
 
@@ -131,6 +133,8 @@ def _hindrance(tensors: tuple[Tensor, ...]) -> str:
         return "autocast chooses the types"
     if any(type(tensor) not in PLAIN for tensor in tensors):
         return "one of the tensors is of a kind of its own"
+    if tensors[0].is_neg():
+        return "its numbers lie in memory with the other sign: use resolve_neg()"
     return "torch.func, torch.export or a dispatch mode, such as one that counts operations, looks on"
 
 

@@ -34,7 +34,7 @@ class OneInput:
             return None
         if parameters[0].dtype is not torch.float32 or tuple(map(_address, parameters)) != kept[0]:
             return None
-        if not x.is_contiguous():
+        if not x.is_contiguous() or x.is_neg():
             return None
         out = torch.empty_like(x) if x.shape[-1] == out_width else x.new_empty(*x.shape[:-1], out_width)
         self.kernel(1, x.data_ptr(), *kept[1], out.data_ptr(), out_width)
