@@ -12,7 +12,12 @@ from labkit.errors import LabError
 
 # heavy packages are imported by the functions that need them
 ALL, CROSSOVER, CONTRACT = "all", "crossover", "contract"
-SIGNS = {"met": "✓ met", "missed": "✗ missed", "not measurable": "– not measurable"}
+SIGNS = {
+    "met": "✓ met",
+    "missed": "✗ missed",
+    "out of reach": "↑ out of reach",
+    "not measurable": "– not measurable",
+}
 
 
 def bench(

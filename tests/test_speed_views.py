@@ -117,7 +117,7 @@ def test_a_goal_has_sign_word_and_reason_and_cannot_inject_markup():
     cases[0]["goals"][0]["says"] = "<b>at least 5 times</b>"
     text = goals(cases)
     assert "&lt;b&gt;at least" in text
-    assert "3 goals: 1 met, 1 missed, 1 not measurable" in text
+    assert "4 goals: 1 met, 1 missed, 1 out of reach, 1 not measurable" in text
     assert re.search(r"✗</span>missed", text)
     assert "somebody&#x27;s package is not installed" in text
 

@@ -6,6 +6,7 @@ has 2^D - 1 nodes and 2^D leaves, numbered from left to right.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,9 @@ from labkit.parts.experts import Experts
 from labkit.parts.gate import Routing, everything, only
 from labkit.parts.kernels.card import on_card
 from labkit.parts.kernels.engine import heard, suits
-from labkit.parts.kernels.one_input import OneInput, parameters_of
+from labkit.parts.kernels.shortcut import Run, parameters_of
 from labkit.parts.kernels.soft_tree import leaf_shares, weighted_hidden
-from labkit.parts.kernels.tree import answer, hard_leaves, hard_tree, way_down
+from labkit.parts.kernels.tree import hard_leaves, hard_tree, through_tree, way_down
 from labkit.parts.relaxation import RegionLeak
 from labkit.parts.shapes import traced
 
@@ -172,10 +173,6 @@ class Leaves(Experts):
     Shapes: x (..., in_width), routing over `count` leaves -> (..., out_width).
     """
 
-    def __init__(self, count: int, in_width: int, hidden_width: int, out_width: int):
-        super().__init__(count, in_width, hidden_width, out_width)
-        self.alone = OneInput(answer)
-
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         if routing.index.shape[-1] == 1 and not routing.soft and self.activation is F.relu:
             bank = self._bank()
@@ -184,20 +181,21 @@ class Leaves(Experts):
                 return (card or hard_leaves)(x, routing.index.squeeze(-1), *bank) * routing.weights
         return super().forward(x, routing)
 
-    def reached(self, x: Tensor, gate: TreeGate) -> Tensor:
-        """`self(x, gate(x))`: in one compiled go in evaluation, where nobody listens to the gate or the leaves."""
+    def reached(
+        self, x: Tensor, gate: TreeGate, keep: Callable[[Run, tuple[Tensor, ...]], None] | None = None
+    ) -> Tensor:
+        """`self(x, gate(x))`: in one compiled go in evaluation, where nobody listens to the gate or the leaves.
+
+        Where it went that way, `keep` is given what would do it at once, and the parameters on which that depends.
+        """
         if not gate.training and self.activation is F.relu and not heard(gate, self):
             weights = *parameters_of(gate, "weight", "bias"), *self._bank()
-            alone = x.numel() == self.in_width
-            if alone and (out := self.alone(x, weights, self.out_width)) is not None:
-                return out
             card = on_card("tree", "hard_tree", x, *weights)
             if card:
                 return card(x, *weights)
             if suits(x, *weights, learns=False):
-                if alone:
-                    sizes = 1, self.in_width, *weights[:2], gate.depth, *weights[2:], self.hidden_width
-                    self.alone.remember(weights, sizes)
+                if keep and not torch.is_grad_enabled() and not traced():
+                    keep(through_tree(*weights), weights)
                 return hard_tree(x, *weights)
         return self(x, gate(x))
 

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from labkit.errors import LabError
 from labkit.views.claims import STYLE
 
-SIGNS = {"met": ("✓", "shown"), "missed": ("✗", "contradicted"), "not measurable": ("–", "out-of-reach")}
+SIGNS = {
+    "met": ("✓", "shown"),
+    "missed": ("✗", "contradicted"),
+    "out of reach": ("↑", "out-of-reach"),
+    "not measurable": ("–", "out-of-reach"),
+}
 COLUMNS = ("Promised", "Measured", "Verdict")
 
 
@@ -19,7 +24,7 @@ def goals(cases: Sequence[Mapping], *, dark: bool = False) -> str:
     Shapes:
         cases: of a board: `title`, and `goals` with `says`, `verdict`, `measured`, `why`
     Raises:
-        LabError: not such a list, a verdict that is none of the three, or no goal at all.
+        LabError: not such a list, a verdict that is none of the four, or no goal at all.
     """
     if isinstance(cases, str | Mapping) or not isinstance(cases, Sequence):
         raise LabError(f"goals needs the cases of a board (board['cases']), and got {type(cases).__name__}.")
@@ -60,13 +65,19 @@ def _text(value: object) -> str:
 
 
 def example(seed: int = 0) -> dict:
-    """Three goals of an imagined case, one of each verdict; the ratios are random."""
+    """Four goals of an imagined case, one of each verdict; the ratios are random."""
     import numpy as np
 
     fast, slow = np.random.default_rng(seed).lognormal((3, 0.3), 0.1)
     rows = [
         ("At least 5 times as fast as the official package", "met", f"{fast:.1f} times as fast as official", ""),
         ("At most 1.1 times the time of dense", "missed", f"{slow:.2f} times the time of dense, at batch 1", ""),
+        (
+            "At least 100 times as fast as dense",
+            "out of reach",
+            f"{4 * fast:.0f} times as fast as dense",
+            f"this machine allows {5 * fast:.0f} times as fast and no more (12 MB at 30 GB/s)",
+        ),
         ("Twice as fast as somebody's package", "not measurable", "", "somebody's package is not installed"),
     ]
     made = [dict(zip(("says", "verdict", "measured", "why"), row)) for row in rows]

@@ -146,6 +146,69 @@ def test_hooks_that_come_later_are_called(make):
     assert seen == [1]
 
 
+@every_layer
+@every_batch
+def test_the_shortcut_is_taken_and_equals_the_long_way(make, rows):
+    layer = make().eval()
+    x = inputs(layer, rows)
+    if not hasattr(layer, "shortcut"):
+        pytest.skip("this layer has a part in plain torch")
+    with torch.no_grad():
+        first = layer(x)
+        assert torch.equal(layer.shortcut(x), first)
+        assert torch.equal(layer(x), first)
+        for other in (x.double(), x.unsqueeze(-1), torch.tensor(1.0), x.T, nn.Parameter(x)):
+            if other.shape != x.shape or other.dtype is not torch.float32 or type(other) is not torch.Tensor:
+                assert layer.shortcut(other) is None
+        with pytest.raises(labkit.parts.shapes.ShapeError):
+            layer(torch.randn(3, layer.in_width + 1))
+        with kernels("reference"):
+            assert layer.shortcut(x) is None
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.shortcut(x) is None
+    assert layer.shortcut(x) is None  # gradients may be wanted
+
+
+CHANGES = {
+    "trained": lambda layer: layer.train(),
+    "gate trained": lambda layer: layer.gate.train(),
+    "other gate": lambda layer: setattr(layer, "gate", copy.deepcopy(layer.gate)),
+    "other part of the gate": lambda layer: setattr(layer.gate, "decisions", copy.deepcopy(layer.gate.decisions)),
+    "other parameter": lambda layer: setattr(layer.leaves, "in_bias", nn.Parameter(torch.ones(16, 5))),
+    "other numbers": lambda layer: setattr(layer.leaves.in_bias, "data", torch.ones(16, 5)),
+    "other activation": lambda layer: setattr(layer.leaves, "activation", torch.tanh),
+    "parametrised": lambda layer: nn.utils.parametrizations.weight_norm(layer.leaves, "in_weight"),
+    "fewer units, seen in the same memory": lambda layer: [
+        setattr(part, "data", part.data[:, :3])
+        for part in (layer.leaves.in_weight, layer.leaves.in_bias, layer.leaves.out_weight)
+    ],
+    "somebody listens": lambda layer: layer.leaves.register_forward_pre_hook(lambda *given: None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_shortcut_ends_where_something_it_depends_on_has_changed(change):
+    layer = FastFeedforward(20, 9, depth=4, leaf_width=5).eval()
+    x = inputs(layer, 3)
+    with torch.no_grad():
+        layer(x)
+        assert layer.shortcut(x) is not None
+        change(layer)
+        assert layer.shortcut(x) is None
+        fast = layer(x)
+        with kernels("reference"):
+            torch.testing.assert_close(fast, layer(x), rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_that_must_be_copied_are_not_kept():
+    layer = FastFeedforward(20, 9, depth=4, leaf_width=5).eval()
+    layer.leaves.in_weight.data = layer.leaves.in_weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+    x = inputs(layer, 3)
+    with torch.no_grad():
+        layer(x)
+        assert layer.shortcut.kept is None
+
+
 def test_heard_finds_hooks_inside_and_everywhere():
     layer = FastFeedforward(4, 4, depth=1, leaf_width=2)
     assert not heard(layer)

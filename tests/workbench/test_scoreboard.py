@@ -17,12 +17,17 @@ from labkit.workbench.scoreboard import crossover as crossings
 from labkit.workbench.scoreboard import timing
 from labkit.workbench.scoreboard.arrays import crossover_array, times_array
 from labkit.workbench.scoreboard.case import Case, Goal, Work
+from labkit.workbench.scoreboard.floors import bandwidth, floor
 from labkit.workbench.scoreboard.goals import in_words, judge
 from labkit.workbench.scoreboard.machine import limits_in_words, machine, origin
 from labkit.workbench.scoreboard.saved import joined, path_of, saved, write
 from labkit.workbench.scoreboard.timing import Times, race, ratio, varied
 
-CEILING = {"matmul": {"MKL": 1e11, "best": 1e11}, "bandwidth": [[1e5, 1e11], [1e7, 1e10]]}
+CEILING = {
+    "matmul": {"MKL": 1e11, "best": 1e11},
+    "bandwidth": [[1e5, 1e11], [1e7, 1e10]],
+    "probed": {"ceiling|products": 100.0, "ceiling|reading": 1e-6},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -119,15 +124,29 @@ def test_every_round_has_another_order(clock):
 
     def named(name):
         def call():
-            clock.now += 0.006
+            clock.now += 2 * timing.SLOW  # so long that it is called once a turn
             seen.append(name)
 
         return call
 
-    race({name: named(name) for name in "abc"}, rounds=12)
+    race({name: named(name) for name in "abc"}, rounds=12, seconds=60)
     rounds = [tuple(seen[place : place + 3]) for place in range(len(seen) - 36, len(seen), 3)]
     assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
     assert len(set(rounds)) > 2
+
+
+def test_caches_that_others_emptied_are_filled_before_the_clock_starts(clock):
+    cold = [0]
+
+    def ours():
+        clock.now += 3e-3 if cold[0] > 0 else 1e-3
+        cold[0] -= 1
+
+    def others():
+        clock.now += 5e-3
+        cold[0] = 4
+
+    assert race({"ours": ours, "others": others})["ours"].spread().high == pytest.approx(1e-3)
 
 
 def test_inputs_vary():
@@ -180,17 +199,41 @@ def test_the_threads_are_put_back_and_a_stop_is_heard():
 
 
 def test_the_floor_is_the_longer_of_computing_and_reading():
-    assert limits.floor(Work(1e9, 1e3), CEILING)["seconds"] == pytest.approx(0.01)
-    assert limits.floor(Work(1e9, 1e3), CEILING)["bound"] == "arithmetic"
-    found = limits.floor(Work(1e3, 1e8), CEILING)
-    assert found["seconds"] == pytest.approx(0.01)
+    assert floor(Work(1e9, 1e3), CEILING)["seconds"] == pytest.approx(0.01)
+    assert floor(Work(1e9, 1e3), CEILING)["bound"] == "arithmetic"
+    found = floor(Work(1e3, 1e8), CEILING)
+    assert found["seconds"] == found["least"] == pytest.approx(0.01)
     assert (found["bound"], found["says"]) == ("memory", "100 MB at 10 GB/s")
 
 
+def test_the_floor_of_pieces_is_their_sum_but_less_could_be_enough():
+    pieces = Work(1e9, 1e3), Work(1e3, 1e8)
+    found = floor(pieces, CEILING)
+    assert found["seconds"] == pytest.approx(0.02)
+    assert found["least"] == pytest.approx(0.01, rel=1e-3)
+    assert found["says"] == "1,000 million operations at 100 a nanosecond, then 100 MB at 10 GB/s"
+
+
+def test_a_part_of_a_table_comes_from_where_the_table_lies_and_repeats_only_count_in_the_floor():
+    assert floor(Work(0, ((1e4, 1e7),)), CEILING)["seconds"] == pytest.approx(1e-6)
+    assert floor(Work(0, ((1e4, 1e4),)), CEILING)["seconds"] == pytest.approx(1e-7)
+    found = floor(Work(0, 1e4, again=((1e4, 1e5),)), CEILING)
+    assert found["seconds"] == pytest.approx(2e-7)
+    assert found["least"] == pytest.approx(1e-7)
+
+
+def test_a_slower_moment_makes_a_higher_floor():
+    pace = {"ceiling|products": 0.5, "ceiling|reading": 0.25}
+    slow = limits.slowed(CEILING, pace)
+    assert floor(Work(1e9, 1e3), slow)["seconds"] == pytest.approx(0.02)
+    assert floor(Work(1e3, 1e8), slow)["seconds"] == pytest.approx(0.04)
+    assert CEILING["matmul"]["best"] == 1e11
+
+
 def test_bandwidth_between_two_working_sets_lies_between_theirs():
-    assert limits.bandwidth(1e3, CEILING) == 1e11
-    assert limits.bandwidth(1e6, CEILING) == pytest.approx(math.sqrt(1e11 * 1e10))
-    assert limits.bandwidth(1e9, CEILING) == 1e10
+    assert bandwidth(1e3, CEILING) == 1e11
+    assert bandwidth(1e6, CEILING) == pytest.approx(math.sqrt(1e11 * 1e10))
+    assert bandwidth(1e9, CEILING) == 1e10
 
 
 def test_ceilings_are_measured_and_never_count_what_is_not_float32(elsewhere, monkeypatch):
@@ -216,14 +259,14 @@ def test_the_way_of_multiplying_is_put_back():
 # --- goals ---------------------------------------------------------------------------------------------------------
 
 
-def row(batch=1, ours=1.0, floor=None, **others):
+def row(batch=1, ours=1.0, floor=None, least=None, **others):
     """A row of a board: seconds of ours, and how many times as long the others take; 10 % spread."""
     timed = {"ours": {"median": ours, "low": 0.9 * ours, "high": 1.1 * ours}}
     for name, times in others.items():
         name = name.replace("_", "|")
         timed[name] = {"median": times * ours, "low": ours, "high": ours, "times": [times, 0.9 * times, 1.1 * times]}
     facts = {"setting": {"batch": batch}, "contestants": timed}
-    return facts | ({"floor": {"seconds": floor}} if floor else {})
+    return facts | ({"floor": {"seconds": floor, "least": least or floor, "says": "1 MB"}} if floor else {})
 
 
 def judged(goal, *rows):
@@ -248,6 +291,23 @@ def test_a_goal_is_judged_by_its_worst_setting_against_the_fastest_way(goal, row
     found = judged(goal, *rows)
     assert found["verdict"] == verdict
     assert says in found["measured"]
+
+
+def test_what_even_the_hardware_cannot_give_is_out_of_reach():
+    goal = Goal("", "dense", at_least=5)
+    found = judged(goal, row(dense=3, floor=0.7), row(8, dense=6, floor=0.1))
+    assert found["verdict"] == "out of reach"
+    assert found["holds"] == 1
+    assert found["why"] == "this machine allows 4.29 times as fast at batch 1 and no more (1 MB)"
+    assert judged(goal, row(dense=3, floor=0.5))["verdict"] == "missed"  # six times would do
+    assert judged(goal, row(dense=3, floor=0.7, least=0.5))["verdict"] == "missed"  # in another order it could
+    assert judged(goal, row(dense=6, floor=2))["verdict"] == "met"
+    both = judged(goal, row(dense=3, floor=0.7), row(8, dense=4, floor=0.1))
+    assert both["verdict"] == "missed"
+    assert "4 times as fast as dense" in both["measured"]
+    assert "at 1 other this machine allows" in both["why"]
+    assert judged(Goal("", "dense", at_most=1.1), row(dense=0.5, floor=0.8))["verdict"] == "out of reach"
+    assert judged(Goal("", "floor", at_least=0.9), row(floor=0.5))["verdict"] == "missed"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.example import Example
+from labkit.parts.kernels.shortcut import Run, Shortcut, shortcut
 from labkit.parts.shapes import shaped
 from labkit.parts.tree import Leaves, TreeGate
 
@@ -40,10 +41,16 @@ class FastFeedforward(nn.Module):
         self.in_width, self.out_width = in_width, out_width
         self.gate = TreeGate(in_width, depth=depth, leak=leak)
         self.leaves = Leaves(2**depth, in_width, leaf_width, out_width)
+        self.shortcut = Shortcut()
 
+    @shortcut
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
-        return self.leaves.reached(x, self.gate)
+        return self.leaves.reached(x, self.gate, self._keep)
+
+    def _keep(self, run: Run, weights: tuple[Tensor, ...]) -> None:
+        depends_on = "gate.training", "leaves.activation"
+        self.shortcut.remember(self, run, weights, self.in_width, self.out_width, *depends_on)
 
 
 def slowly(layer: FastFeedforward, x: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from labkit.example import Example
 from labkit.parts.gate import Routing
 from labkit.parts.kernels.engine import heard, suits
-from labkit.parts.kernels.neuron_trees import answer, few_enough, neuron_trees, paths_said
-from labkit.parts.kernels.one_input import OneInput, parameters_of
+from labkit.parts.kernels.neuron_trees import few_enough, neuron_trees, paths_said, through_neurons
+from labkit.parts.kernels.shortcut import Shortcut, parameters_of, shortcut
 from labkit.parts.shapes import shaped, traced
 from labkit.parts.tree import Decisions, descend
 
@@ -60,19 +60,17 @@ class NeuronTrees(nn.Module):
         self.out_weight = nn.Parameter(torch.empty(trees, self.nodes, out_width).uniform_(-second, second))
         self.decisions = Decisions()
         self.gate = PathGate(trees * self.nodes)
-        self.alone = OneInput(answer)
+        self.shortcut = Shortcut()
 
+    @shortcut
     @shaped
     def forward(self, x: Float[Tensor, "*batch {self.in_width}"]) -> Float[Tensor, "*batch {self.out_width}"]:
         weights = parameters_of(self, "in_weight", "in_bias", "out_weight")
         heard_by = heard(self.decisions, self.gate)
-        if not heard_by and x.numel() == self.in_width:
-            out = self.alone(x, weights, self.out_width)
-            if out is not None:
-                return out
         compiled = few_enough(self.trees * self.depth) and suits(x, *weights, learns=False)
         if compiled and not heard_by:
-            self.alone.remember(weights, (1, self.in_width, *weights[:2], self.depth, self.trees, weights[2]))
+            if not torch.is_grad_enabled() and not traced():
+                self.shortcut.remember(self, through_neurons(*weights), weights, self.in_width, self.out_width)
             return neuron_trees(x, *weights)
         node, scores, _ = descend(x, self.in_weight, self.in_bias, self.depth)
         neuron = node + self.nodes * torch.arange(self.trees, device=x.device).unsqueeze(-1)

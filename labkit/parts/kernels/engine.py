@@ -36,6 +36,7 @@ PLAIN = (Tensor, nn.Parameter)
 PLACES = 40
 _FLOAT, _C = torch.float32, cast(Any, torch._C)
 _level, _modes = _C._functorch.maybe_current_level, _C._len_torch_dispatch_stack
+_learning, _autocast = torch.is_grad_enabled, _C._is_any_autocast_enabled
 FOUND = importlib.util.find_spec("numba") is not None
 _told = False
 
@@ -109,15 +110,11 @@ def _fit(tensors: tuple[Tensor, ...], learns: bool) -> bool:
 
 
 def quiet() -> bool:
-    """Whether nothing looks on that compiled code would escape, no gradients are wanted, and compiled code is."""
-    return (
-        not torch.is_grad_enabled()
-        and _way.name != "reference"
-        and not torch.compiler.is_compiling()
-        and _level() is None
-        and not _modes()
-        and not torch.is_autocast_enabled("cpu")
-    )
+    """Whether nothing looks on that compiled code would escape, no gradients are wanted, and compiled code is.
+
+    Not to be asked while torch compiles.
+    """
+    return not (_learning() or _modes() or _autocast()) and _way.name != "reference" and _level() is None
 
 
 def _hindrance(tensors: tuple[Tensor, ...]) -> str:
@@ -204,9 +201,14 @@ local = _Local()
 run_on_threads = cache(runner)
 
 
+def hooks_everywhere() -> bool:
+    """Whether somebody listens to every module there is."""
+    return bool(_everywhere._global_forward_hooks or _everywhere._global_forward_pre_hooks)
+
+
 def heard(*modules: nn.Module) -> bool:
     """Whether anybody listens to one of these modules or to one inside it: then none of them may be passed over."""
-    if _everywhere._global_forward_hooks or _everywhere._global_forward_pre_hooks:
+    if hooks_everywhere():
         return True
     for module in modules:
         if module._forward_hooks or module._forward_pre_hooks:

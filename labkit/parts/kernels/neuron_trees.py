@@ -3,6 +3,8 @@
 The plain torch it must equal is in `layers.feedforward.neuron_trees`.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.fast_path import FastPath
 
-answer, _said = Kernel("neuron_trees", "answer"), Kernel("neuron_trees", "paths_said")
+_answer, _said = Kernel("neuron_trees", "answer"), Kernel("neuron_trees", "paths_said")
 CHUNK, MET = 16, 512  # as in cpu/neuron_trees
 
 
@@ -19,18 +21,23 @@ def few_enough(met: int) -> bool:
     return met <= MET
 
 
-def _neuron_trees(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor) -> Tensor:
+def through_neurons(weight: Tensor, bias: Tensor, table: Tensor) -> Callable[[int, int, int], None]:
+    """Computes `neuron_trees` for inputs, their number and outputs at these addresses; all weights are contiguous."""
     trees, nodes, width = weight.shape
+    depth, out_width = (nodes + 1).bit_length() - 1, table.shape[-1]
+    numbers = width, weight.data_ptr(), bias.data_ptr(), depth, trees, table.data_ptr()
+    work = trees * depth * (width + out_width)
+
+    def run(x: int, rows: int, out: int) -> None:
+        _answer(-(-rows // CHUNK), x, rows, *numbers, out, out_width, threads=threads_for(rows * work))
+
+    return run
+
+
+def _neuron_trees(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor) -> Tensor:
     x, weight, bias, table = x.contiguous(), weight.contiguous(), bias.contiguous(), table.contiguous()
-    depth, out_width, rows = (nodes + 1).bit_length() - 1, table.shape[-1], x.numel() // width
-    out = x.new_empty(*x.shape[:-1], out_width)
-    threads = threads_for(rows * trees * depth * (width + out_width))
-    answer(
-        -(-rows // CHUNK),
-        *(x.data_ptr(), rows, width, weight.data_ptr(), bias.data_ptr(), depth, trees),
-        *(table.data_ptr(), out.data_ptr(), out_width),
-        threads=threads,
-    )
+    out = x.new_empty(*x.shape[:-1], table.shape[-1])
+    through_neurons(weight, bias, table)(x.data_ptr(), x.numel() // weight.shape[-1], out.data_ptr())
     return out
 
 

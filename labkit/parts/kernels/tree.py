@@ -3,6 +3,8 @@
 The plain torch they must equal is `parts.tree.descend` and `parts.experts.Experts`.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,28 +12,37 @@ from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.fast_path import FastPath
 
 _descend, _sort = Kernel("tree", "descend"), Kernel("tree", "sort")
-_leaves, answer = Kernel("tree", "leaves"), Kernel("tree", "answer")
+_leaves, _answer = Kernel("tree", "leaves"), Kernel("tree", "answer")
 CHUNK = 16  # rows a piece, as in cpu/tree
+
+
+def through_tree(
+    node_weight: Tensor, node_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
+) -> Callable[[int, int, int], None]:
+    """Computes `hard_tree` for inputs, their number and outputs at these addresses; all weights are contiguous."""
+    leaves, hidden, width = w1.shape
+    out_width, depth = b2.shape[1], leaves.bit_length() - 1
+    tree = width, node_weight.data_ptr(), node_bias.data_ptr(), depth
+    bank = w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr(), hidden
+    work = depth * width + hidden * (width + out_width)
+
+    def run(x: int, rows: int, out: int) -> None:
+        if 2 * rows < leaves or rows <= 3:
+            _answer((rows + 3) // 4, x, rows, *tree, *bank, out, out_width, threads=threads_for(rows * work))
+            return
+        ends, threads = torch.empty(rows, dtype=torch.int64), threads_for(rows * work)
+        _descend(-(-rows // CHUNK), x, rows, *tree, 1, ends.data_ptr(), 0, 0, threads=threads)
+        _run_leaves(x, rows, width, ends, leaves, (*bank, out, out_width), threads)
+
+    return run
 
 
 def _hard_tree(
     x: Tensor, node_weight: Tensor, node_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
 ) -> Tensor:
-    leaves, hidden, width = w1.shape
-    out_width, depth = b2.shape[1], leaves.bit_length() - 1
-    rows, x = x.numel() // width, x.contiguous()
-    node_weight, node_bias = node_weight.contiguous(), node_bias.contiguous()
-    w1, b1, w2, b2 = w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous()
-    out = x.new_empty(*x.shape[:-1], out_width)
-    bank = w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr(), hidden, out.data_ptr(), out_width
-    tree = x.data_ptr(), rows, width, node_weight.data_ptr(), node_bias.data_ptr(), depth
-    threads = threads_for(rows * (depth * width + hidden * (width + out_width)))
-    if 2 * rows < leaves or rows <= 3:
-        answer((rows + 3) // 4, *tree, *bank, threads=threads)
-        return out
-    ends = torch.empty(rows, dtype=torch.int64)
-    _descend(-(-rows // CHUNK), *tree, 1, ends.data_ptr(), 0, 0, threads=threads)
-    _run_leaves(x.data_ptr(), rows, width, ends, leaves, bank, threads)
+    x, weights = x.contiguous(), tuple(one.contiguous() for one in (node_weight, node_bias, w1, b1, w2, b2))
+    out = x.new_empty(*x.shape[:-1], b2.shape[1])
+    through_tree(*weights)(x.data_ptr(), x.numel() // w1.shape[2], out.data_ptr())
     return out
 
 
@@ -93,7 +104,7 @@ way_down = Operation("way_down", _way_down, _way_shapes)
 def _run_leaves(x: int, rows: int, width: int, ends: Tensor, leaves: int, bank: tuple, threads: int) -> None:
     order, counts = torch.empty(rows, dtype=torch.int64), torch.empty(leaves + 1, dtype=torch.int64)
     _sort(1, ends.data_ptr(), rows, leaves, counts.data_ptr(), order.data_ptr())
-    chunk = max(48, -(-rows // (8 * threads)))
+    chunk = max(48, -(-rows // (8 * threads)) if threads > 1 else rows)  # a cut through a leaf reads its weights twice
     _leaves(-(-rows // chunk), x, rows, width, ends.data_ptr(), order.data_ptr(), chunk, *bank, threads=threads)
 
 

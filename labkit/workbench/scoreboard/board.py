@@ -2,7 +2,8 @@
 
 A board is a plain structure: "made" (when, with which code, on which machine), "ceilings" (what that machine can do), and
 "cases". A case has "rows", one for each setting, with seconds by contestant ("median" and quartiles "low", "high", over
-"rounds"), "times" as long as ours it takes (median and quartiles of the rounds), and the "floor"; and "goals".
+"rounds"), "times" as long as ours it takes (median and quartiles of the rounds), and the "floor",
+held against what the machine could do while that row was measured ("pace": shares of the ceilings); and "goals".
 """
 
 import importlib
@@ -21,9 +22,10 @@ import labkit.workbench.scoreboard.cases as home
 from labkit.errors import LabError
 from labkit.workbench.fit import Stopped
 from labkit.workbench.scoreboard.case import Case, Setting
-from labkit.workbench.scoreboard.ceilings import best_of, ceilings, floor
+from labkit.workbench.scoreboard.ceilings import PROBES, best_of, ceilings, probes, slowed
+from labkit.workbench.scoreboard.floors import floor
 from labkit.workbench.scoreboard.goals import in_words, judge, version, way_of
-from labkit.workbench.scoreboard.machine import machine
+from labkit.workbench.scoreboard.machine import Load, machine
 from labkit.workbench.scoreboard.timing import Times, clock_in_words, race, ratio, sentence_of
 from labkit.workbench.study import _commit as commit
 
@@ -66,7 +68,7 @@ def measure(
     case that fails is part of the board, with its sentence.
     Raises: Stopped when `stop` is set.
     """
-    began, started = time.perf_counter(), datetime.now(UTC)
+    began, started, load = time.perf_counter(), datetime.now(UTC), Load()
     tell = watch or (lambda stage: None)
     plan = [(case, settings_of(case, quick)) for case in chosen]
     total, done = sum(len(settings) for _, settings in plan), 0
@@ -107,6 +109,7 @@ def measure(
         "machine": machine(),
         "versions": versions(told),
         "threads": sorted(int(count) for count in limits),
+        "load": load.since(),
         "quick": quick,
     }
     return {"made": made, "ceilings": _rounded(limits), "cases": told}
@@ -141,8 +144,10 @@ def _row(case: Case, setting: Setting, seconds: float, stop: Event | None) -> di
         raise
     except Exception as error:  # one setting that cannot be built must not cost the others
         return row | {"error": sentence_of(error), "contestants": {}}
-    found = race(contestants, threads=threads, seconds=seconds, stop=stop)
+    found = race(contestants | probes(threads), threads=threads, seconds=seconds, stop=stop)
+    probed = {name: found.pop(name) for name in PROBES}
     row["contestants"] = {name: _told(times) for name, times in found.items()}
+    row["probed"] = {name: _short(1 / times.spread().median) for name, times in probed.items() if not times.error}
     ours = way_of(row, "ours")
     if ours is not None:
         for name, times in found.items():
@@ -158,12 +163,15 @@ def _hold_against(row: dict[str, Any], case: Case, limits: Mapping[str, Any]) ->
     """Add the floor of a row, where its case says how much work there is."""
     if case.work is None or row.get("error"):
         return
+    limit = limits[str(row["threads"])]
+    pace = {name: min(1.0, rate / limit["probed"][name]) for name, rate in row.pop("probed", {}).items()}
     try:
-        least = floor(case.work(row["setting"]), limits[str(row["threads"])])
+        least = floor(case.work(row["setting"]), slowed(limit, pace) if len(pace) == len(PROBES) else limit)
     except Exception as error:  # what was timed must not be lost with it
         row["error"] = f"no floor: {sentence_of(error)}"
         return
-    row["floor"] = least | {"seconds": _short(least["seconds"])}
+    row["floor"] = least | {name: _short(least[name]) for name in ("seconds", "least")}
+    row["pace"] = {name.split("|")[1]: round(share, 2) for name, share in pace.items()}
 
 
 def _told(times: Times) -> dict[str, Any]:

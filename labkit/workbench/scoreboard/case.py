@@ -12,10 +12,17 @@ Contestants = dict[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Work:
-    """The least that has to be done: multiplications and additions, and bytes that must be moved at least once."""
+    """The least that has to be done: multiplications and additions, and bytes that must be moved.
+
+    `bytes` is a number where everything is moved once, else pairs: bytes moved, and how large that is of which they are a
+    part. A cache holds the whole or it does not: a few rows of a large table, others at each call, come from where the
+    table lies.
+    """
 
     flops: float
-    bytes: float
+    bytes: float | tuple[tuple[float, float], ...]
+    again: tuple[tuple[float, float], ...] = ()
+    """Pairs like those: what is moved once more, from a cache, and what only quite another order of work could spare."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,9 @@ class Case:
     says: str
     settings: tuple[Setting, ...]
     contestants: Callable[[Setting], Contestants]
-    work: Callable[[Setting], Work] | None = None
+    work: Callable[[Setting], Work | tuple[Work, ...]] | None = None
+    """Several pieces of work come one after the other: a way down a tree, and then its leaf."""
+
     goals: tuple[Goal, ...] = ()
     quick: tuple[Setting, ...] = field(default=())
     """The few settings of a run that should take seconds; the first of `settings` where none are said."""

@@ -1,17 +1,14 @@
 """What this machine can do at best, measured in the same run: how fast it multiplies, how fast it reads.
 
-The floor of a setting is the time that the hardware needs for the least work: its multiplications at the best rate that
-any matrix product of float32 reached here, or the bytes that it must read at the bandwidth of a working set of that size,
-whichever takes longer. Nothing can be much faster than its floor, unless its data lay in a cache already.
+A machine that others use too is not equally fast all the time. `probes` are two short measurements of the same limits that
+take part in every race: how fast the machine was just then.
 """
 
-import itertools
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Event
 from typing import Any
 
@@ -19,13 +16,15 @@ import torch
 from torch import Tensor
 
 from labkit.parts.kernels.engine import installed
-from labkit.workbench.scoreboard.case import Contestants, Work
+from labkit.workbench.scoreboard.case import Contestants
 from labkit.workbench.scoreboard.timing import _look as look
 from labkit.workbench.scoreboard.timing import torch_threads
 
 PRODUCTS = (512, 1024, 2048)
-WORKING_SETS = tuple(2**power for power in (17, 20, 22, 24, 26, 28))
-"""Bytes: one that fits into any second-level cache, up to one that fits into none."""
+WORKING_SETS = tuple(2**power for power in (15, 17, 20, 22, 24, 26, 28))
+"""Bytes: one that fits into any first-level cache, up to one that fits into hardly any last one."""
+PROBED, PROBE_BYTES = 512, 2**24
+PROBES = PRODUCTS_NOW, READING_NOW = "ceiling|products", "ceiling|reading"
 EXACT = 1e-5
 """Largest error, relative to the largest number of the answer, that counts as float32."""
 GREEDY, MOMENT = 5, 0.008
@@ -48,37 +47,9 @@ def best_of(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         its = other[count]
         rates = {way: max(rate, its["matmul"].get(way, 0.0)) for way, rate in limit["matmul"].items()}
         reads = [[size, max(a, b)] for (size, a), (_, b) in zip(limit["bandwidth"], its["bandwidth"])]
-        best[count] = limit | {"matmul": rates, "bandwidth": reads}
+        probed = {name: max(rate, its["probed"][name]) for name, rate in limit["probed"].items()}
+        best[count] = limit | {"matmul": rates, "bandwidth": reads, "probed": probed}
     return best
-
-
-def floor(work: Work, ceiling: dict[str, Any]) -> dict[str, Any]:
-    """`seconds` that this work takes at least, `bound` ("arithmetic" or "memory") and what that is in words."""
-    rate, speed = ceiling["matmul"]["best"], bandwidth(work.bytes, ceiling)
-    computing, reading = work.flops / rate, work.bytes / speed
-    bound = "arithmetic" if computing >= reading else "memory"
-    says = (
-        f"{_million(work.flops)} million operations at {rate / 1e9:.0f} a nanosecond"
-        if bound == "arithmetic"
-        else f"{_million(work.bytes)} MB at {speed / 1e9:.0f} GB/s"
-    )
-    return {"seconds": max(computing, reading), "bound": bound, "says": says}
-
-
-def _million(value: float) -> str:
-    return f"{value / 1e6:,.0f}" if value >= 1e8 else f"{value / 1e6:.3g}"
-
-
-def bandwidth(size: float, ceiling: dict[str, Any]) -> float:
-    """Bytes a second for a working set of this size: between two that were measured along the logarithm."""
-    known = ceiling["bandwidth"]
-    if size <= known[0][0]:
-        return known[0][1]
-    for (small, fast), (large, slow) in itertools.pairwise(known):
-        if size <= large:
-            part = math.log(size / small) / math.log(large / small)
-            return fast * (slow / fast) ** part
-    return known[-1][1]
 
 
 @contextmanager
@@ -102,6 +73,10 @@ def onednn_error() -> float:
         return float((torch.mm(a, b) - truth).abs().max() / truth.abs().max())
 
 
+def _exact() -> bool:
+    return onednn_error() <= EXACT
+
+
 def both_ways(name: str, compute: Callable[[], object]) -> Contestants:
     """The same computation as "name|mkl" and, where oneDNN is exact to float32 here, as "name|onednn"."""
 
@@ -109,18 +84,41 @@ def both_ways(name: str, compute: Callable[[], object]) -> Contestants:
         with precision("oneDNN"):
             return compute()
 
-    return {f"{name}|mkl": compute} | ({f"{name}|onednn": by_onednn} if onednn_error() <= EXACT else {})
+    return {f"{name}|mkl": compute} | ({f"{name}|onednn": by_onednn} if _exact() else {})
 
 
 def _ceiling(threads: int, stop: Event | None) -> dict[str, Any]:
     with torch_threads(threads):
         ways = {"MKL": _product_rate("MKL", threads, stop)}
-        if onednn_error() <= EXACT:
+        if _exact():
             ways["oneDNN"] = _product_rate("oneDNN", threads, stop)
         matmul = {**ways, "best": max(ways.values())}
         table = torch.ones(WORKING_SETS[-1] // 4)
         reads = [[size, _reading_rate(table[: size // 4], threads, stop)] for size in WORKING_SETS]
-    return {"matmul": matmul, "bandwidth": reads, "oneDNN error": onednn_error()}
+        look(stop)
+        probed = {name: 1 / _least(probe, threads) for name, probe in probes(threads).items()}
+    return {"matmul": matmul, "bandwidth": reads, "probed": probed, "oneDNN error": onednn_error()}
+
+
+def probes(threads: int) -> Contestants:
+    """Two contestants for a race: a product and a reading whose least times are known from `ceilings`."""
+    a, b, out = (torch.randn(PROBED, PROBED) for _ in range(3))
+    table = torch.ones(PROBE_BYTES // 4)
+    ways = {way: partial(torch.mm, a, b, out=out) for way in ("MKL", "oneDNN") if way == "MKL" or _exact()}
+
+    def products() -> None:
+        for way, multiply in ways.items():
+            with precision(way):
+                multiply()
+
+    return {PRODUCTS_NOW: products, READING_NOW: _reader(table, 1, threads)}
+
+
+def slowed(limit: Mapping[str, Any], pace: Mapping[str, float]) -> dict[str, Any]:
+    """The limits at a time when the machine only reached these shares of what it can, by the name of the probe."""
+    products, reading = pace[PRODUCTS_NOW], pace[READING_NOW]
+    rates = {way: rate * products for way, rate in limit["matmul"].items()}
+    return dict(limit) | {"matmul": rates, "bandwidth": [[size, rate * reading] for size, rate in limit["bandwidth"]]}
 
 
 def _product_rate(way: str, threads: int, stop: Event | None) -> float:
@@ -135,24 +133,28 @@ def _product_rate(way: str, threads: int, stop: Event | None) -> float:
 
 
 def _reading_rate(table: Tensor, threads: int, stop: Event | None) -> float:
-    look(stop)
     passes = max(1, 2**26 // table.nbytes)
-    return table.nbytes * passes / _least(_reader(table, passes, threads), threads)
+    taken = []
+    for apart in (False, True):
+        look(stop)
+        taken.append(_least(_reader(table, passes, threads, apart), threads))
+    return table.nbytes * passes / min(taken)
 
 
-def _reader(table: Tensor, passes: int, threads: int) -> Callable[[], object]:
-    """Reads the whole table `passes` times, each thread its own part."""
+def _reader(table: Tensor, passes: int, threads: int, apart: bool = True) -> Callable[[], object]:
+    """Reads the whole table `passes` times, each thread its own part: from front to back, or from four places at once."""
     if not installed():
         return lambda: [torch.sum(table) for _ in range(passes)]
-    from labkit.workbench.scoreboard.reading import STRIDE, read
+    from labkit.workbench.scoreboard.reading import STRIDE, read, read_apart
 
+    way = read_apart if apart else read
     part = table.numel() // threads // STRIDE * STRIDE
-    read(table.data_ptr(), STRIDE, 1)  # compiles
+    way(table.data_ptr(), STRIDE, 1)  # compiles
     if threads == 1:
-        return lambda: read(table.data_ptr(), part, passes)
+        return lambda: (way(table.data_ptr(), part, passes), table)[0]
     pool = ThreadPoolExecutor(threads)
     starts = [table.data_ptr() + 4 * part * place for place in range(threads)]
-    return lambda: list(pool.map(lambda start: read(start, part, passes), starts))
+    return lambda: (list(pool.map(lambda start: way(start, part, passes), starts)), table)[0]
 
 
 def _least(call: Callable[[], object], threads: int) -> float:

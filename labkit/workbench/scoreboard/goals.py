@@ -1,4 +1,8 @@
-"""Whether what was promised was kept: met, missed or not measurable, with the number, its spread and where it was worst."""
+"""Whether what was promised was kept, with the number, its spread and where it was worst.
+
+A goal is "met" where it holds in every row it is for, else "missed". Where it holds in all rows but those in which even
+the least time that the hardware needs would not do, it is "out of reach": the machine cannot give what was promised.
+"""
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -6,7 +10,7 @@ from typing import Any
 
 from labkit.workbench.scoreboard.case import Case, Goal, Setting
 
-VERDICTS = ("met", "missed", "not measurable")
+VERDICTS = ("met", "missed", "out of reach", "not measurable")
 CONVENTION = ("ours", "reference", "dense", "active")
 PEERS = "pip install 'labkit[peers]'"
 
@@ -52,10 +56,14 @@ def _judged(goal: Goal, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         {"row": place, "value": middle, "low": low, "high": high, "holds": _slack(goal, middle) >= 1}
         for place, middle, low, high in measured
     ]
-    worst = min(where, key=lambda one: _slack(goal, one["value"]))
+    beyond = [one for one in where if not one["holds"] and _beyond(goal, rows[one["row"]])]
+    missed = [one for one in where if not one["holds"] and one not in beyond]
+    worst = min(missed or where, key=lambda one: _slack(goal, one["value"]))
     gone = len(meant) - len(measured)
     why = f"{gone} of its {len(meant)} settings could not be measured" if gone else ""
-    verdict = "met" if worst["holds"] else "missed"
+    verdict = "missed" if missed else "out of reach" if beyond else "met"
+    if beyond:
+        why = "; ".join(filter(None, (why, _limit(goal, [rows[one["row"]] for one in beyond], len(missed)))))
     if gone and verdict == "met":
         verdict, why = "not measurable", f"{why}; it holds in the others"
     close = (_slack(goal, worst["low"]) >= 1) != (_slack(goal, worst["high"]) >= 1)
@@ -68,6 +76,28 @@ def _judged(goal: Goal, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "of": len(meant),
         "rows": [one["row"] for one in where if not one["holds"]],
     }
+
+
+def _most(goal: Goal, row: Mapping[str, Any]) -> float | None:
+    """How many times as long the other one takes as the least that the hardware needs; None where that is not known."""
+    other = way_of(row, goal.against)
+    least = (row.get("floor") or {}).get("least")
+    return row["contestants"][other]["median"] / least if other and least else None
+
+
+def _beyond(goal: Goal, row: Mapping[str, Any]) -> bool:
+    """Whether even the least time that this machine needs would not be enough."""
+    most = None if goal.against == "floor" else _most(goal, row)
+    return most is not None and _slack(goal, most) < 1
+
+
+def _limit(goal: Goal, rows: Sequence[Mapping[str, Any]], missed: int) -> str:
+    """What the machine allows at most where that is less than was promised."""
+    row = min(rows, key=lambda one: _slack(goal, _most(goal, one) or 0.0))
+    most, says = _most(goal, row) or 0.0, row["floor"]["says"]
+    limit = f"{_times(most)} times as fast" if goal.at_least is not None else f"{_times(1 / most)} times the time"
+    also = f"at {len(rows)} other{'s' * (len(rows) > 1)} " if missed else ""
+    return f"{also}this machine allows {limit} at {in_words(row['setting'])} and no more ({says})"
 
 
 def _nothing(why: str) -> dict[str, Any]:

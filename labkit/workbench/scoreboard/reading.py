@@ -4,8 +4,10 @@
 from numba import njit
 
 from labkit.parts.kernels.cpu.lanes import FAST, LANES, add, load, total, zeros
+from labkit.parts.kernels.cpu.rows import fetch_early
 
 STRIDE = 8 * LANES
+AHEAD = 512
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
@@ -24,3 +26,23 @@ def read(address, count, passes):
             g = add(g, load(address, place + 6 * LANES))
             h = add(h, load(address, place + 7 * LANES))
     return total(add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h))))
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+def read_apart(address, count, passes):
+    """The same from four places at once, each asked for early: faster where the numbers come from far."""
+    a, b, c, d = zeros(), zeros(), zeros(), zeros()
+    quarter = count // 4
+    second, third, fourth = address + 4 * quarter, address + 8 * quarter, address + 12 * quarter
+    for _ in range(passes):
+        for place in range(0, quarter, LANES):
+            ahead = min(place + AHEAD, quarter - LANES)
+            fetch_early(address, ahead)
+            fetch_early(second, ahead)
+            fetch_early(third, ahead)
+            fetch_early(fourth, ahead)
+            a = add(a, load(address, place))
+            b = add(b, load(second, place))
+            c = add(c, load(third, place))
+            d = add(d, load(fourth, place))
+    return total(add(add(a, b), add(c, d)))

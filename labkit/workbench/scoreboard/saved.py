@@ -78,9 +78,14 @@ def joined(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
         "versions": old["made"]["versions"] | new["made"]["versions"],
         "threads": sorted({*old["made"]["threads"], *new["made"]["threads"]}),
         "quick": new["made"]["quick"] or old["made"]["quick"],
+        "load": _worst(new["made"].get("load", {}), old["made"].get("load", {})),
     }
     cases = sorted([*kept, *new["cases"]], key=lambda case: case["name"])
     return {"made": made, "ceilings": old["ceilings"] | new["ceilings"], "cases": cases}
+
+
+def _worst(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: max(share, other.get(name, 0.0)) for name, share in one.items()}
 
 
 def _spelled(value: Any, depth: int = 0) -> str:

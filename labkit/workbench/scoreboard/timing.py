@@ -2,7 +2,9 @@
 
 On one thread the clock is the processor time of that thread: whoever else computes meanwhile is not counted. On several
 threads it is the wall time, and a slot in which our threads had to wait for a processor is thrown away (Linux tells; on
-other systems every slot counts, and the result says so). The first call of a contestant, which may compile, is not timed.
+other systems every slot counts, and the result says so). The first call of a contestant, which may compile, is not timed, and
+at each turn it first computes as long untimed: then its data lie in the caches where they lie when it is called again and
+again.
 Ratios are taken round by round, so that what slows a whole round slows both.
 """
 
@@ -24,8 +26,10 @@ import torch
 from labkit.errors import LabError
 from labkit.workbench.fit import Stopped
 
-SLOT, WIDE_SLOT = 0.005, 0.012
+SLOT, WIDE_SLOT = 0.012, 0.02
 """Seconds that a contestant computes in one round: on one thread, on several."""
+SLOW = 0.1
+"""Seconds of a call from which on the caches that it finds no longer matter: it is not called once more to fill them."""
 LEAST, TRIES, TOLERANCE = 3, 5, 0.03
 PATIENCE = 0.5
 """Seconds that finding the number of calls in a slot may take with one number."""
@@ -112,11 +116,13 @@ def race(
         slot = SLOT if threads == 1 else WIDE_SLOT
         found = {name: Times() for name in contestants}
         plan: dict[str, int] = {}
+        warm: dict[str, int] = {}
         turns: dict[str, int] = {}
         for name, call in contestants.items():
             _look(stop)
             with _reported(found[name]):
                 plan[name], single = _calibrated(call, clock, slot)
+                warm[name] = plan[name] if single < SLOW else 0
                 turns[name] = min(rounds, max(LEAST, int(seconds / len(contestants) / max(plan[name] * single, 1e-9))))
                 if threads == 1 and single < 0.2:
                     _require_alone(call, plan[name])
@@ -129,7 +135,7 @@ def race(
                 taken, waited = nan, nan
                 if not found[name].error and number < turns[name]:
                     with _reported(found[name]):
-                        taken, waited = _slot(contestants[name], plan[name], clock, threads)
+                        taken, waited = _slot(contestants[name], plan[name], warm[name], clock, threads)
                 found[name].seconds.append(taken)
                 found[name].waited.append(waited)
     return found
@@ -194,11 +200,13 @@ def _timed(call: Callable[[], object], count: int, clock: Callable[[], float]) -
             gc.enable()
 
 
-def _slot(call: Callable[[], object], count: int, clock: Callable[[], float], threads: int) -> tuple[float, float]:
-    """Seconds of one call, and the share of the slot that our threads waited for a processor."""
+def _slot(
+    call: Callable[[], object], count: int, warm: int, clock: Callable[[], float], threads: int
+) -> tuple[float, float]:
+    """Seconds of one call, and the share of the slot that our threads waited for a processor; `warm` calls come before."""
     best = (nan, 2.0)
     for _ in range(TRIES if threads > 1 else 1):
-        if count > 1:
+        for _ in range(warm):
             call()  # the contestant before it has left other things in the caches
         before = waited()
         taken = _timed(call, count, clock)

@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from labkit.parts.kernels.cpu.lanes import _F32, _I32, _I64, LANES, _at, _call
-from labkit.parts.kernels.cpu.tiles import _parts
+from labkit.parts.kernels.cpu.tiles import _parts, _side_by_side
 
 
 @intrinsic
@@ -83,6 +83,20 @@ def shifted(context, places, start):
 
 
 @intrinsic
+def picked(context, address, first, count, places):
+    """The int64 at each of these places from `first` on; the last of `count` stands for those behind it."""
+
+    def build(own, builder, signature, given):
+        last, read = builder.sub(given[2], ir.Constant(_I64, 1)), []
+        for place in _parts(builder, given[3]):
+            here = builder.select(builder.icmp_signed("<", place, last), place, last)
+            read.append(builder.load(_at(builder, given[0], builder.add(given[1], here), _I64)))
+        return own.make_tuple(builder, signature.return_type, read)
+
+    return places(types.int64, types.int64, types.int64, places), build
+
+
+@intrinsic
 def beside(context, address, places):
     """The addresses of len(places) vectors that lie side by side from `address` on."""
 
@@ -107,19 +121,21 @@ def put_each(context, address, first, stride, values):
 
 
 @intrinsic
-def put_rectified(context, rows, place, values, biases):
-    """Writes max(values[i, j] + biases[j], 0) to row i from `place` on; NaN stays NaN."""
+def put_rectified(context, rows, place, sums, bias, units):
+    """Writes max(Σ lanes of sums[i, j] + bias[j], 0) to row i from `place` on; NaN stays NaN. 1, 2 or 4 units."""
 
     def build(_context, builder, _signature, given):
-        parts, offsets, none = _parts(builder, given[2]), _parts(builder, given[3]), ir.Constant(_F32, 0.0)
+        parts, many = _parts(builder, given[2]), units.count
+        kind = ir.VectorType(_F32, many)
+        offset = builder.load(builder.bitcast(_at(builder, given[3], ir.Constant(_I64, 0), _F32), kind.as_pointer()))
+        offset.align, none = 4, ir.Constant(kind, [0.0] * many)
         for i, address in enumerate(_parts(builder, given[0])):
-            for j, offset in enumerate(offsets):
-                value = builder.fadd(parts[i * len(offsets) + j], offset)
-                value = builder.select(builder.fcmp_ordered("<", value, none), none, value)
-                builder.store(value, _at(builder, address, builder.add(given[1], ir.Constant(_I64, j)), _F32))
+            value = builder.fadd(_side_by_side(builder, parts[i * many : (i + 1) * many]), offset)
+            value = builder.select(builder.fcmp_ordered("<", value, none), none, value)
+            builder.store(value, builder.bitcast(_at(builder, address, given[1], _F32), kind.as_pointer())).align = 4
         return _context.get_dummy_value()
 
-    return types.void(rows, types.int64, values, biases), build
+    return types.void(rows, types.int64, sums, types.int64, units), build
 
 
 @intrinsic

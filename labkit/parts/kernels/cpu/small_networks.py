@@ -3,8 +3,19 @@
 from numba import njit
 
 from labkit.parts.kernels.cpu.lanes import LANES
-from labkit.parts.kernels.cpu.rows import beside, numbers_at, places_of, put_rectified, rows_at
-from labkit.parts.kernels.cpu.tiles import copies, dots, loads, loads_some, outer, pick_up, put, put_some, spreads
+from labkit.parts.kernels.cpu.rows import beside, places_of, put_rectified, rows_at
+from labkit.parts.kernels.cpu.tiles import (
+    copies,
+    dot_sums,
+    fetch_rows,
+    loads,
+    loads_some,
+    outer,
+    pick_up,
+    put,
+    put_some,
+    spreads,
+)
 
 HIDDEN = 64
 """Hidden units whose values are kept at a time."""
@@ -19,20 +30,21 @@ FOUR, ONE = (0, 1, 2, 3), (0,)
 
 
 @compiled
-def hidden_of(xs, rooms, weight, bias, width, count):
+def hidden_of(xs, rooms, weight, bias, width, count, fresh):
     """Rectified hidden values of these rows, written to their rooms: weight (count, width)."""
     size, unit = 4 * width, 0
     while unit + 4 <= count:
-        values = dots(xs, rows_at(weight + unit * size, FOUR, width), width)
-        put_rectified(rooms, unit, values, numbers_at(bias + 4 * unit, FOUR))
+        ahead = 4 * width if fresh and unit + 8 <= count else 0
+        sums = dot_sums(xs, rows_at(weight + unit * size, FOUR, width), width, ahead)
+        put_rectified(rooms, unit, sums, bias + 4 * unit, FOUR)
         unit += 4
     while unit < count:
-        put_rectified(rooms, unit, dots(xs, (weight + unit * size,), width), numbers_at(bias + 4 * unit, ONE))
+        put_rectified(rooms, unit, dot_sums(xs, (weight + unit * size,), width, 0), bias + 4 * unit, ONE)
         unit += 1
 
 
 @compiled
-def out_of(rooms, outs, weight, bias, begins, count, out_width, wide):
+def out_of(rooms, outs, weight, bias, begins, count, out_width, wide, fresh):
     """Adds hidden values times weight (count, out_width) to what stands in `outs`, or to the bias at the beginning."""
     place, step, size = 0, LANES * len(wide), 4 * out_width
     while place + step <= out_width:
@@ -40,8 +52,13 @@ def out_of(rooms, outs, weight, bias, begins, count, out_width, wide):
             sums = copies(outs, loads(beside(bias, wide), place))
         else:
             sums = pick_up(outs, place, wide)
-        for unit in range(count):
-            sums = outer(sums, spreads(rooms, unit), loads(beside(weight + unit * size, wide), place))
+        if fresh and place + 2 * step <= out_width:
+            for unit in range(count):
+                fetch_rows(beside(weight + unit * size, wide), place + step)
+                sums = outer(sums, spreads(rooms, unit), loads(beside(weight + unit * size, wide), place))
+        else:
+            for unit in range(count):
+                sums = outer(sums, spreads(rooms, unit), loads(beside(weight + unit * size, wide), place))
         put(outs, place, sums)
         place += step
     while place < out_width:
@@ -54,10 +71,13 @@ def out_of(rooms, outs, weight, bias, begins, count, out_width, wide):
 
 
 @compiled
-def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide):
-    """A small network on a few rows: relu(x w1ᵀ + b1) w2 + b2. Its sums have one order, whatever the number of rows."""
+def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide, fresh):
+    """A small network on a few rows: relu(x w1ᵀ + b1) w2 + b2. Its sums have one order, whatever the number of rows.
+
+    `fresh`: its weights come from far, so they are asked for early.
+    """
     rooms = rows_at(room, places_of(xs), HIDDEN)
     for unit in range(0, hidden, HIDDEN):
         count = min(HIDDEN, hidden - unit)
-        hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count)
-        out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide)
+        hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count, fresh)
+        out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide, fresh)

@@ -153,6 +153,30 @@ def _folded(builder, vector):
     return builder.extract_element(vector, ir.Constant(_I32, 0))
 
 
+def _shuffled(builder, one, other, lanes):
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+
+
+def _side_by_side(builder, vectors):
+    """The totals of 1, 2 or 4 vectors as one short vector: each is folded as in `_folded`, but several at once."""
+    many, width, none = len(vectors), LANES, ir.Constant(vectors[0].type, ir.Undefined)
+    while len(vectors) > 1:  # the halves of two vectors make one vector of sums
+        half = width // 2
+        low = [start + lane for start in range(0, 2 * LANES, width) for lane in range(half)]
+        high = [lane + half for lane in low]
+        vectors = [
+            builder.fadd(_shuffled(builder, one, other, low), _shuffled(builder, one, other, high))
+            for one, other in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        width = half
+    half = width // 2
+    while half:  # the sums stay in their places, width lanes apart
+        turned = [lane // width * width + (lane + half) % width for lane in range(LANES)]
+        vectors = [builder.fadd(vectors[0], _shuffled(builder, vectors[0], none, turned))]
+        half //= 2
+    return _shuffled(builder, vectors[0], none, list(range(0, many * width, width)))
+
+
 @intrinsic
 def scratch(context, count):
     """The address of room for `count` float32 (a literal number) on the stack, for as long as the kernel runs."""
@@ -238,16 +262,36 @@ def put_some(context, rows, place, sums, count):
     return types.void(rows, types.int64, sums, types.int64), build
 
 
+@intrinsic
+def fetch_rows(context, rows, place):
+    """Asks for the cache line of the float32 at `place` of each row; nothing happens where it cannot be had."""
+
+    def build(_context, builder, _signature, given):
+        for address in _parts(builder, given[0]):
+            where = builder.bitcast(_at(builder, address, given[1], _F32), ir.IntType(8).as_pointer())
+            hints = [ir.Constant(_I32, number) for number in (0, 2, 1)]  # to read, into the second cache, data
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [where, *hints])
+        return _context.get_dummy_value()
+
+    return types.void(rows, types.int64), build
+
+
 @njit(cache=True, error_model="numpy")
-def dots(xs, ws, width):
-    """Every row of `xs` times every row of `ws`, as a tuple of len(xs) · len(ws) numbers.
+def dot_sums(xs, ws, width, ahead):
+    """Every row of `xs` times every row of `ws`: len(xs) · len(ws) vectors whose lanes are still to be added up.
 
     Each product is summed in one vector from the first place to the last, so it does not depend on the tile it is in.
+    What lies `ahead` of `ws` is asked for meanwhile, unless that is 0.
     """
     sums = tile(xs, ws)
     even = width // LANES * LANES
-    for place in range(0, even, LANES):
-        sums = outer(sums, loads(xs, place), loads(ws, place))
+    if ahead:
+        for place in range(0, even, LANES):
+            fetch_rows(ws, place + ahead)
+            sums = outer(sums, loads(xs, place), loads(ws, place))
+    else:
+        for place in range(0, even, LANES):
+            sums = outer(sums, loads(xs, place), loads(ws, place))
     if even < width:
         sums = outer(sums, loads_some(xs, even, width - even), loads_some(ws, even, width - even))
-    return totals(sums)
+    return sums

@@ -9,12 +9,14 @@ from numba import njit
 from labkit.parts.kernels.cpu.descent import down
 from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import LANES, argument, put_whole, store, store_some, ticket, whole, zeros
+from labkit.parts.kernels.cpu.rows import picked, rows_at
 from labkit.parts.kernels.cpu.small_networks import HIDDEN, TOGETHER, through
 from labkit.parts.kernels.cpu.tiles import scratch
 
 CHUNK = 16
 """Inputs in a piece of work of the descent."""
 ROOM = TOGETHER * HIDDEN
+THREE, SIX = (0, 1, 2), (0, 1, 2, 3, 4, 5)
 FOUR, EIGHT = (0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6, 7)
 """How many vectors wide a tile of outputs is."""
 
@@ -128,38 +130,21 @@ def leaves(p):
                 w2 + end * hidden * size,
                 b2 + end * size,
             )
-            while here + 6 <= at:
-                o = whole(order, here), whole(order, here + 1), whole(order, here + 2)
-                q = whole(order, here + 3), whole(order, here + 4), whole(order, here + 5)
-                xs = (
-                    x + o[0] * wide,
-                    x + o[1] * wide,
-                    x + o[2] * wide,
-                    x + q[0] * wide,
-                    x + q[1] * wide,
-                    x + q[2] * wide,
-                )
-                ys = (
-                    out + o[0] * size,
-                    out + o[1] * size,
-                    out + o[2] * size,
-                    out + q[0] * size,
-                    out + q[1] * size,
-                    out + q[2] * size,
-                )
-                through(xs, ys, room, own, off, back, behind, width, hidden, out_width, FOUR)
-                here += 6
-            while here + 3 <= at:
-                i, j, k = whole(order, here), whole(order, here + 1), whole(order, here + 2)
-                xs, ys = (x + i * wide, x + j * wide, x + k * wide), (out + i * size, out + j * size, out + k * size)
-                through(xs, ys, room, own, off, back, behind, width, hidden, out_width, FOUR)
-                here += 3
-            while here < at:
+            fresh = 1  # the rows after the first few find the weights in a near cache
+            while at - here > 3:
+                several = picked(order, here, at - here, SIX)
+                xs, ys = rows_at(x, several, width), rows_at(out, several, out_width)
+                through(xs, ys, room, own, off, back, behind, width, hidden, out_width, FOUR, fresh)
+                here, fresh = here + 6, 0
+            while at - here > 1:
+                few = picked(order, here, at - here, THREE)
+                us, vs = rows_at(x, few, width), rows_at(out, few, out_width)
+                through(us, vs, room, own, off, back, behind, width, hidden, out_width, FOUR, fresh)
+                here, fresh = here + 3, 0
+            if here < at:
                 i = whole(order, here)
-                through(
-                    (x + i * wide,), (out + i * size,), room, own, off, back, behind, width, hidden, out_width, EIGHT
-                )
-                here += 1
+                one, its = (x + i * wide,), (out + i * size,)
+                through(one, its, room, own, off, back, behind, width, hidden, out_width, EIGHT, fresh)
 
 
 @kernel
@@ -211,5 +196,6 @@ def answer(p):
                 hidden,
                 out_width,
                 EIGHT,
+                0,
             )
             row += 1

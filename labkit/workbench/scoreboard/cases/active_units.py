@@ -127,14 +127,16 @@ def _touched(setting: Setting) -> float:
 
 def work(setting: Setting) -> Work:
     """Multiplications with the units that are needed; each row of a weight that somebody needs is read once."""
-    batch, width, _, chosen = _sizes(setting)
-    return Work(4.0 * batch * chosen * width, 8.0 * width * _touched(setting))
+    batch, width, units, chosen = _sizes(setting)
+    return Work(4.0 * batch * chosen * width, ((8.0 * width * _touched(setting), 8.0 * width * units),))
 
 
 def half(setting: Setting) -> Work:
     """The same for the second layer alone; all values have to be looked at."""
     batch, width, units, chosen = _sizes(setting)
-    return Work(2.0 * batch * chosen * width, 4.0 * width * _touched(setting) + 4.0 * batch * units)
+    values = 4.0 * batch * units
+    moved = (4.0 * width * _touched(setting), 4.0 * width * units), (values, max(4, 64 // batch) * values)
+    return Work(2.0 * batch * chosen * width, moved)
 
 
 def _share_of_ideal(sparsity: float) -> Goal:

@@ -218,7 +218,10 @@ def work(setting: Setting) -> Work:
     matrices, times = 2 * WIDTH * HIDDEN, 1 if setting["pass"] == FORWARD else 3
     # With gradients the weights are read twice, and a gradient of every weight is written, be it zero.
     moved = touched * matrices * 4 if setting["pass"] == FORWARD else (2 * touched + experts) * matrices * 4
-    return Work(2.0 * times * tokens * chosen * matrices, moved + 8.0 * tokens * WIDTH)
+    rows = 4.0 * tokens * WIDTH
+    return Work(
+        2.0 * times * tokens * chosen * matrices, ((moved, experts * matrices * 4.0), (times * 2 * rows, 2 * rows))
+    )
 
 
 def _full(setting: Setting) -> bool:

@@ -126,12 +126,13 @@ def work(setting: Setting) -> Work:
     """Arithmetic, and rows of the table that somebody reads, each once; backward, its gradient is written once."""
     tokens, width, keys, heads, chosen = _sizes(setting)
     slots = keys**2
-    read = 4 * width * slots * -math.expm1(-tokens * heads * chosen / slots)
+    table = 4.0 * width * slots
+    read = table * -math.expm1(-tokens * heads * chosen / slots)
     flops = 2.0 * tokens * _active(setting)
     if setting["pass"] == FORWARD:
-        return Work(flops, read)
+        return Work(flops, ((read, table),))
     learnt = 4 * width**2 + 4 * heads * chosen * (width // heads) * 2 + 2 * heads * chosen * width
-    return Work(flops + 2.0 * tokens * learnt, 2 * read + 4.0 * width * slots)
+    return Work(flops + 2.0 * tokens * learnt, ((2 * read, table), (table, table)))
 
 
 def _settings(tokens: int, keys: int) -> tuple[Setting, ...]:

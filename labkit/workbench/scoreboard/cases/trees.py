@@ -16,6 +16,7 @@ from labkit.parts.kernels.engine import kernels
 from labkit.workbench.baselines import DenseFeedforward
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
+from labkit.workbench.scoreboard.floors import moves
 from labkit.workbench.scoreboard.timing import varied
 
 WIDTH = 768
@@ -79,13 +80,33 @@ def _package(model: FastFeedforward, depth: int, leaf: int) -> Callable[[Tensor]
     return _evaluated(package)
 
 
-def inference_work(setting: Setting) -> Work:
-    """Multiplications on the path and in one leaf; what is read: the nodes and leaves that this many inputs reach."""
+def inference_work(setting: Setting) -> tuple[Work, Work]:
+    """The way down, then the leaves: their weights once for all inputs of a call that reach them."""
     depth, leaf, batch = _tree(setting)
-    leaves = 2**depth
-    reached = leaves * (1 - (1 - 1 / leaves) ** batch)
-    nodes = sum(2**level * (1 - (1 - 1 / 2**level) ** batch) for level in range(depth))
-    return Work(2.0 * batch * WIDTH * (depth + 2 * leaf), 4.0 * WIDTH * (2 * leaf * reached + nodes + 2 * batch))
+    leaves, row = 2**depth, 4 * WIDTH
+    weights = row * 2 * leaf
+    after = (_met(leaves, batch) * weights, leaves * weights), _written(batch)
+    return _way_down(depth, batch, row), Work(2.0 * batch * WIDTH * 2 * leaf, after)
+
+
+def _met(places: int, batch: int) -> float:
+    """How many of so many places are reached by at least one input, expected where each is as likely."""
+    return places * (1 - (1 - 1 / places) ** batch)
+
+
+def _way_down(depth: int, batch: int, row: int, rows: int = 1) -> Work:
+    """Each input reads a node's `rows` rows on every level, from where the tree lies down to that level; and itself."""
+    sizes = [row * rows * (2 ** (level + 1) - 1) for level in range(depth)]
+    first = [_met(2**level, batch) for level in range(depth)]
+    once = tuple((row * rows * met, size) for met, size in zip(first, sizes, strict=True))
+    again = tuple((row * rows * (batch - met), size) for met, size in zip(first, sizes, strict=True))
+    inputs = row * batch, row * batch * max(2, min(64, POOL // batch))
+    return Work(2.0 * batch * WIDTH * depth * rows, (*once, inputs), again)
+
+
+def _written(batch: int) -> tuple[float, float]:
+    """Outputs: what is written is read before, a cache line at a time."""
+    return 8.0 * WIDTH * batch, 4.0 * WIDTH * batch
 
 
 TRAINED = ((5, 8, 784, 10), (3, 384, 768, 768), (5, 96, 768, 768), (7, 24, 768, 768))
@@ -159,9 +180,10 @@ def batched(model: NeuronTrees, x: Tensor) -> Tensor:
 
 
 def neuron_work(setting: Setting) -> Work:
+    """At every node met two rows: the question, and what the neuron says."""
     depth, batch = int(setting["depth"]), int(setting["batch"])
-    met = sum(2**level * (1 - (1 - 1 / 2**level) ** batch) for level in range(depth))
-    return Work(4.0 * batch * WIDTH * depth, 8.0 * WIDTH * (met + batch))
+    down = _way_down(depth, batch, 4 * WIDTH, rows=2)
+    return Work(down.flops, (*moves(down), _written(batch)), down.again)
 
 
 def _of(depth: int, leaf: int, *batches: int) -> tuple[Setting, ...]:
