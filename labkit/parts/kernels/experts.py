@@ -42,10 +42,9 @@ def _compute(x: Tensor, index: Tensor, weights: Tensor, bank: tuple[Tensor, ...]
     outer, padded = w2.shape[-1], padded_to(inner)
     plan = Plan(index, count)
     threads = threads_for(plan.many * inner * (width + outer))
-    place, sizes = scratch_sizes(width, inner, outer)
     single = plan.choices == 1
     many = 0 if single else plan.many * outer
-    scratch, parts, hidden = room(threads * place, many, 0 if keep else threads * BLOCK * padded)
+    parts, hidden = room(many, 0 if keep else threads * BLOCK * padded)
     if keep:
         hidden = torch.empty(plan.many, padded)
     if single:
@@ -63,14 +62,11 @@ def _compute(x: Tensor, index: Tensor, weights: Tensor, bank: tuple[Tensor, ...]
         weights.data_ptr(),
         hidden.data_ptr(),
         keep,
-        scratch.data_ptr(),
         parts.data_ptr(),
         width,
         inner,
         padded,
         outer,
-        place,
-        *sizes,
         threads=threads,
     )
     return (parts if single else _sum(index, parts, outer, threads)), hidden, plan.plan

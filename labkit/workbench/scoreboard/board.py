@@ -3,7 +3,7 @@
 A board is a plain structure: "made" (when, with which code, on which machine), "ceilings" (what that machine can do), and
 "cases". A case has "rows", one for each setting, with seconds by contestant ("median" and quartiles "low", "high", over
 "rounds"), "times" as long as ours it takes (median and quartiles of the rounds), and the "floor",
-held against what the machine could do while that row was measured ("pace": shares of the ceilings); and "goals".
+held against what the machine could do in the same rounds ("pace": shares of the ceilings); and "goals".
 """
 
 import importlib
@@ -22,8 +22,8 @@ import labkit.workbench.scoreboard.cases as home
 from labkit.errors import LabError
 from labkit.workbench.fit import Stopped
 from labkit.workbench.scoreboard.case import Case, Setting
-from labkit.workbench.scoreboard.ceilings import PROBES, best_of, ceilings, probes, slowed
-from labkit.workbench.scoreboard.floors import floor
+from labkit.workbench.scoreboard.ceilings import PROBES, best_of, ceilings, probes
+from labkit.workbench.scoreboard.floors import held
 from labkit.workbench.scoreboard.goals import in_words, judge, version, way_of
 from labkit.workbench.scoreboard.machine import Load, machine
 from labkit.workbench.scoreboard.timing import Times, clock_in_words, race, ratio, sentence_of
@@ -75,7 +75,7 @@ def measure(
     tell(Stage(0.0, "What can this machine do? Multiplying and reading"))
     threads = sorted({threads_of(setting) for _, settings in plan for setting in settings})
     limits = ceilings(threads, stop)
-    raced: list[tuple[Case, list[dict[str, Any]]]] = []
+    raced: list[tuple[Case, list[tuple[dict[str, Any], dict[str, Times]]]]] = []
     for case, settings in plan:
         rows = []
         for setting in settings:
@@ -87,8 +87,8 @@ def measure(
     limits = best_of(limits, ceilings(threads, stop))  # others may have used it the first time
     told = []
     for case, rows in raced:
-        for row in rows:
-            _hold_against(row, case, limits)
+        for row, times in rows:
+            _hold_against(row, times, case, limits)
         told.append(
             {
                 "name": case.name,
@@ -97,8 +97,8 @@ def measure(
                 "quick": quick,
                 "commit": commit(),
                 "date": started.isoformat(timespec="seconds"),
-                "rows": rows,
-                "goals": judge(case, rows),
+                "rows": [row for row, _ in rows],
+                "goals": judge(case, [row for row, _ in rows]),
                 "missing": [peer for peer in case.peers if not version(peer)],
             }
         )
@@ -134,7 +134,7 @@ def versions(raced: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: number for name, number in known.items() if number}
 
 
-def _row(case: Case, setting: Setting, seconds: float, stop: Event | None) -> dict[str, Any]:
+def _row(case: Case, setting: Setting, seconds: float, stop: Event | None) -> tuple[dict[str, Any], dict[str, Times]]:
     threads = threads_of(setting)
     row: dict[str, Any] = {"setting": dict(setting), "threads": threads, "clock": clock_in_words(threads)}
     torch.manual_seed(0)
@@ -143,35 +143,30 @@ def _row(case: Case, setting: Setting, seconds: float, stop: Event | None) -> di
     except Stopped:
         raise
     except Exception as error:  # one setting that cannot be built must not cost the others
-        return row | {"error": sentence_of(error), "contestants": {}}
+        return row | {"error": sentence_of(error), "contestants": {}}, {}
     found = race(contestants | probes(threads), threads=threads, seconds=seconds, stop=stop)
-    probed = {name: found.pop(name) for name in PROBES}
-    row["contestants"] = {name: _told(times) for name, times in found.items()}
-    row["probed"] = {name: _short(1 / times.spread().median) for name, times in probed.items() if not times.error}
+    row["contestants"] = {name: _told(times) for name, times in found.items() if name not in PROBES}
     ours = way_of(row, "ours")
     if ours is not None:
         for name, times in found.items():
-            if name != ours and not times.error:
+            if name not in (ours, *PROBES) and not times.error:
                 times_ours = ratio(times, found[ours])
                 row["contestants"][name]["times"] = [
                     _short(one) for one in (times_ours.median, times_ours.low, times_ours.high)
                 ]
-    return row
+    return row, found
 
 
-def _hold_against(row: dict[str, Any], case: Case, limits: Mapping[str, Any]) -> None:
+def _hold_against(row: dict[str, Any], times: Mapping[str, Times], case: Case, limits: Mapping[str, Any]) -> None:
     """Add the floor of a row, where its case says how much work there is."""
     if case.work is None or row.get("error"):
         return
-    limit = limits[str(row["threads"])]
-    pace = {name: min(1.0, rate / limit["probed"][name]) for name, rate in row.pop("probed", {}).items()}
     try:
-        least = floor(case.work(row["setting"]), slowed(limit, pace) if len(pace) == len(PROBES) else limit)
+        least = held(case.work(row["setting"]), limits[str(row["threads"])], times, way_of(row, "ours"))
     except Exception as error:  # what was timed must not be lost with it
         row["error"] = f"no floor: {sentence_of(error)}"
         return
-    row["floor"] = least | {name: _short(least[name]) for name in ("seconds", "least")}
-    row["pace"] = {name.split("|")[1]: round(share, 2) for name, share in pace.items()}
+    row["floor"] = _rounded(least)
 
 
 def _told(times: Times) -> dict[str, Any]:

@@ -9,10 +9,13 @@ be faster than is `least`, where everything is computed while everything is move
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
 from labkit.workbench.scoreboard.case import Work
+from labkit.workbench.scoreboard.ceilings import PROBES, slowed
+from labkit.workbench.scoreboard.timing import Spread, Times
 
 
 def floor(work: Work | tuple[Work, ...], ceiling: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +31,44 @@ def floor(work: Work | tuple[Work, ...], ceiling: Mapping[str, Any]) -> dict[str
         "bound": "arithmetic" if sum(computing) >= sum(reading) else "memory",
         "says": ", then ".join(map(_in_words, pieces, computing, reading)),
     }
+
+
+def held(
+    work: Work | tuple[Work, ...], limit: Mapping[str, Any], times: Mapping[str, Times], ours: str | None
+) -> dict[str, Any]:
+    """The floor of a race, against what its probes reached in the same rounds.
+
+    Besides what `floor` says: "share", the floor as a part of our time (median and quartiles of the rounds), "most", how
+    many times as long as the least each contestant took, and "pace", how fast the machine was, as a part of its ceilings.
+    """
+    probed = {name: times[name] for name in PROBES if name in times and not times[name].error}
+    if len(probed) < len(PROBES):
+        return floor(work, limit)
+    rounds: dict[int, dict[str, Any]] = {}
+    paces: dict[str, list[float]] = {name: [] for name in probed}
+    for place, calm in enumerate(zip(*(one.clean for one in probed.values()), strict=True)):
+        if all(calm):
+            pace = {name: min(1.0, 1 / (one.seconds[place] * limit["probed"][name])) for name, one in probed.items()}
+            rounds[place] = floor(work, slowed(limit, pace))
+            for name, share in pace.items():
+                paces[name].append(share)
+    if not rounds:
+        return floor(work, limit)
+    told = min(
+        rounds.values(), key=lambda one: abs(one["seconds"] - statistics.median(r["seconds"] for r in rounds.values()))
+    )
+    found = dict(told) | {"pace": {name.split("|")[1]: statistics.median(paces[name]) for name in paces}}
+
+    def compared(name: str, which: str) -> list[float]:
+        one = times[name]
+        return [one.seconds[place] / least[which] for place, least in rounds.items() if one.clean[place]]
+
+    others = {name: compared(name, "least") for name in times if name not in PROBES and not times[name].error}
+    found["most"] = {name: statistics.median(values) for name, values in others.items() if values}
+    if ours is not None and (values := compared(ours, "seconds")):
+        spread = Spread.of([1 / value for value in values])
+        found["share"] = [spread.median, spread.low, spread.high]
+    return found
 
 
 def moves(work: Work) -> tuple[tuple[float, float], ...]:

@@ -81,8 +81,10 @@ def _judged(goal: Goal, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _most(goal: Goal, row: Mapping[str, Any]) -> float | None:
     """How many times as long the other one takes as the least that the hardware needs; None where that is not known."""
     other = way_of(row, goal.against)
-    least = (row.get("floor") or {}).get("least")
-    return row["contestants"][other]["median"] / least if other and least else None
+    known = row.get("floor") or {}
+    if other is None or not known.get("least"):
+        return None
+    return known.get("most", {}).get(other) or row["contestants"][other]["median"] / known["least"]
 
 
 def _beyond(goal: Goal, row: Mapping[str, Any]) -> bool:
@@ -112,6 +114,8 @@ def _speed(against: str, row: Mapping[str, Any]) -> tuple[float, float, float] |
     if against == "floor":
         if not row.get("floor"):
             return None
+        if "share" in row["floor"]:
+            return tuple(row["floor"]["share"])
         least, mine = row["floor"]["seconds"], row["contestants"][ours]
         return least / mine["median"], least / mine["high"], least / mine["low"]
     other = way_of(row, against)

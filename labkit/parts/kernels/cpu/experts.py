@@ -9,24 +9,24 @@ first sorted place and number of rows; then E + 1 starts of experts; then the po
 """
 
 from labkit.parts.kernels.cpu.expert_sizes import BLOCK, COMBINED, HEAD
-from labkit.parts.kernels.cpu.expert_tiles import PANEL, TALL, by_matrix, by_transpose, fetch, grouped, kernel
+from labkit.parts.kernels.cpu.expert_tiles import TALL
+from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import (
     LANES,
     add,
     argument,
-    load,
     load_some,
     multiply,
     number,
     put_whole,
-    relu,
     spread,
-    store,
     store_some,
     ticket,
     whole,
     zeros,
 )
+from labkit.parts.kernels.cpu.rows import clipped, divided, picked, rows_at
+from labkit.parts.kernels.cpu.small_networks import EIGHT, FOUR, SIX, THREE, through_rooms
 
 
 @kernel
@@ -79,13 +79,12 @@ def sort(p):
 
 @kernel
 def forward(p):
-    """plan, x, in_weight, in_bias, out_weight, out_bias, weights, hidden, whether it is kept, scratch, out; sizes."""
+    """plan, order, choices, x, in_weight, in_bias, out_weight, out_bias, weights, hidden, whether it is kept, out; sizes."""
     slot, pieces = -1, argument(p, 1)
     plan, order, choices = argument(p, 2), argument(p, 3), argument(p, 4)
     x, in_weight, in_bias, out_weight = argument(p, 5), argument(p, 6), argument(p, 7), argument(p, 8)
-    out_bias, weights, hidden, kept = argument(p, 9), argument(p, 10), argument(p, 11), argument(p, 12)
-    scratch, out = argument(p, 13), argument(p, 14)
-    width, inner, padded, outer = argument(p, 15), argument(p, 16), argument(p, 17), argument(p, 18)
+    out_bias, weights, hidden, kept, out = argument(p, 9), argument(p, 10), argument(p, 11), argument(p, 12), argument(p, 13)
+    width, inner, padded, outer = argument(p, 14), argument(p, 15), argument(p, 16), argument(p, 17)
     while True:
         piece = ticket(p)
         if piece >= pieces:
@@ -94,30 +93,30 @@ def forward(p):
             slot = ticket(plan + 24)
         block = plan + 8 * HEAD + 24 * piece
         expert, start, count = whole(block, 0), whole(block, 1), whole(block, 2)
-        ours = hidden + 4 * padded * (start if kept else slot * BLOCK)
-        groups = scratch + 4 * slot * argument(p, 19)
-        panel = groups + 4 * argument(p, 20)
-        said = panel + 4 * argument(p, 21)
-        rows = said + 4 * BLOCK * outer
-        matrix = in_weight + 4 * expert * inner * width
-        fetch(x, order, start, count, choices, width, rows)
-        grouped(rows, width, count, width, groups)
-        for line in range(0, inner, PANEL):
-            by_transpose(groups, rows, width, count, matrix, inner, width, panel, line, ours, padded)
-            for at in range(line, min(line + PANEL, inner), LANES):
-                bias = load_some(in_bias + 4 * expert * inner, at, inner - at)
-                for i in range(count):
-                    store(ours, i * padded + at, relu(add(load(ours, i * padded + at), bias)))
-        grouped(ours, padded, count, inner, groups)
-        matrix = out_weight + 4 * expert * inner * outer
-        by_matrix(groups, ours, padded, count, matrix, inner, outer, panel, said)
+        ours, first = hidden + 4 * padded * (start if kept else slot * BLOCK), order + 8 * start
+        w1, b1 = in_weight + 4 * expert * inner * width, in_bias + 4 * expert * inner
+        w2, b2 = out_weight + 4 * expert * inner * outer, out_bias + 4 * expert * outer
+        here, fresh = 0, 1  # the rows after the first few find the weights in a near cache
+        while count - here > 3:
+            six, rooms = picked(first, here, count - here, SIX), rows_at(ours, clipped(here, count, SIX), padded)
+            xs, ys = rows_at(x, divided(six, choices), width), rows_at(out, six, outer)
+            through_rooms(xs, rooms, ys, w1, b1, w2, b2, width, inner, outer, FOUR, fresh)
+            here, fresh = here + 6, 0
+        while count - here > 1:
+            three, fews = picked(first, here, count - here, THREE), rows_at(ours, clipped(here, count, THREE), padded)
+            us, vs = rows_at(x, divided(three, choices), width), rows_at(out, three, outer)
+            through_rooms(us, fews, vs, w1, b1, w2, b2, width, inner, outer, FOUR, fresh)
+            here, fresh = here + 3, 0
+        if here < count:
+            at = whole(first, here)
+            one, own, its = (x + 4 * width * (at // choices),), (ours + 4 * padded * here,), (out + 4 * outer * at,)
+            through_rooms(one, own, its, w1, b1, w2, b2, width, inner, outer, EIGHT, fresh)
         for i in range(count):
-            position = whole(order, start + i)
+            position = whole(first, i)
             weight, there = spread(number(weights, position)), out + 4 * outer * position
             for at in range(0, outer, LANES):
                 left = outer - at
-                answer = add(load_some(said, i * outer + at, left), load_some(out_bias + 4 * expert * outer, at, left))
-                store_some(there, at, multiply(weight, answer), left)
+                store_some(there, at, multiply(weight, load_some(there, at, left)), left)
 
 
 @kernel

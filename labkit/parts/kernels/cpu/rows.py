@@ -97,6 +97,31 @@ def picked(context, address, first, count, places):
 
 
 @intrinsic
+def clipped(context, first, count, places):
+    """first + each place, but at most count - 1."""
+
+    def build(own, builder, signature, given):
+        last, found = builder.sub(given[1], ir.Constant(_I64, 1)), []
+        for place in _parts(builder, given[2]):
+            here = builder.add(given[0], place)
+            found.append(builder.select(builder.icmp_signed("<", here, last), here, last))
+        return own.make_tuple(builder, signature.return_type, found)
+
+    return places(types.int64, types.int64, places), build
+
+
+@intrinsic
+def divided(context, places, by):
+    """Each place divided by a whole number and rounded down; neither is negative."""
+
+    def build(own, builder, signature, given):
+        found = [builder.udiv(place, given[1]) for place in _parts(builder, given[0])]
+        return own.make_tuple(builder, signature.return_type, found)
+
+    return places(places, types.int64), build
+
+
+@intrinsic
 def beside(context, address, places):
     """The addresses of len(places) vectors that lie side by side from `address` on."""
 

@@ -26,7 +26,8 @@ compiled = njit(cache=True, error_model="numpy")
 # no fastmath: the order of the sums is written down, and the compiler must not choose another for another tile
 
 
-FOUR, ONE = (0, 1, 2, 3), (0,)
+ONE, THREE, FOUR = (0,), (0, 1, 2), (0, 1, 2, 3)
+SIX, EIGHT = (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5, 6, 7)
 
 
 @compiled
@@ -81,3 +82,10 @@ def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide, fres
         count = min(HIDDEN, hidden - unit)
         hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count, fresh)
         out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide, fresh)
+
+
+@compiled
+def through_rooms(xs, rooms, outs, w1, b1, w2, b2, width, hidden, out_width, wide, fresh):
+    """The same where there is room for all hidden values of each row: there they stay."""
+    hidden_of(xs, rooms, w1, b1, width, hidden, fresh)
+    out_of(rooms, outs, w2, b2, True, hidden, out_width, wide, fresh)

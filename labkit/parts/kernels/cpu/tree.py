@@ -10,15 +10,12 @@ from labkit.parts.kernels.cpu.descent import down
 from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import LANES, argument, put_whole, store, store_some, ticket, whole, zeros
 from labkit.parts.kernels.cpu.rows import picked, rows_at
-from labkit.parts.kernels.cpu.small_networks import HIDDEN, TOGETHER, through
+from labkit.parts.kernels.cpu.small_networks import EIGHT, FOUR, HIDDEN, SIX, THREE, TOGETHER, through
 from labkit.parts.kernels.cpu.tiles import scratch
 
 CHUNK = 16
 """Inputs in a piece of work of the descent."""
 ROOM = TOGETHER * HIDDEN
-THREE, SIX = (0, 1, 2), (0, 1, 2, 3, 4, 5)
-FOUR, EIGHT = (0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6, 7)
-"""How many vectors wide a tile of outputs is."""
 
 compiled = njit(cache=True, error_model="numpy")
 
