@@ -26,6 +26,7 @@ from labkit.workbench.scoreboard.timing import Times, race, ratio, varied
 CEILING = {
     "matmul": {"MKL": 1e11, "best": 1e11},
     "bandwidth": [[1e5, 1e11], [1e7, 1e10]],
+    "scattered": [[1e5, 5e10], [1e7, 5e9]],
     "probed": {"ceiling|products": 100.0, "ceiling|reading": 1e-6},
 }
 
@@ -220,6 +221,8 @@ def test_a_part_of_a_table_comes_from_where_the_table_lies_and_repeats_only_coun
     found = floor(Work(0, 1e4, again=((1e4, 1e5),)), CEILING)
     assert found["seconds"] == pytest.approx(2e-7)
     assert found["least"] == pytest.approx(1e-7)
+    found = floor(Work(0, 1e4, scattered=((1e4, 1e7),)), CEILING)
+    assert found["seconds"] == found["least"] == pytest.approx(2.1e-6)
 
 
 def test_a_slower_moment_makes_a_higher_floor():
@@ -242,7 +245,8 @@ def test_ceilings_are_measured_and_never_count_what_is_not_float32(elsewhere, mo
     found = elsewhere.ceilings([1])["1"]
     assert found["matmul"]["best"] >= found["matmul"]["MKL"] > 1e6
     assert ("oneDNN" in found["matmul"]) == (limits.onednn_error() <= limits.EXACT)
-    assert all(rate > 1e6 for _, rate in found["bandwidth"])
+    assert all(rate > 1e6 for _, rate in (*found["bandwidth"], *found["scattered"]))
+    assert all(rate > 1 for rate in found["probed"].values())
     monkeypatch.setattr(limits, "onednn_error", lambda: 2e-3)
     assert list(limits.both_ways("dense", lambda: None)) == ["dense|mkl"]
     monkeypatch.setattr(limits, "onednn_error", lambda: 1e-7)

@@ -24,6 +24,9 @@ class Work:
     again: tuple[tuple[float, float], ...] = ()
     """Pairs like those: what is moved once more, from a cache, and what only quite another order of work could spare."""
 
+    scattered: tuple[tuple[float, float], ...] = ()
+    """Pairs like those: what is read once, in rows of some kilobytes that lie here and there in a table."""
+
 
 @dataclass(frozen=True)
 class Goal:

@@ -23,6 +23,8 @@ from labkit.workbench.scoreboard.timing import torch_threads
 PRODUCTS = (512, 1024, 2048)
 WORKING_SETS = tuple(2**power for power in (15, 17, 20, 22, 24, 26, 28))
 """Bytes: one that fits into any first-level cache, up to one that fits into hardly any last one."""
+ROW = 768
+"""Numbers of a row, where rows are read here and there."""
 PROBED, PROBE_BYTES = 512, 2**24
 PROBES = PRODUCTS_NOW, READING_NOW = "ceiling|products", "ceiling|reading"
 EXACT = 1e-5
@@ -46,9 +48,12 @@ def best_of(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for count, limit in one.items():
         its = other[count]
         rates = {way: max(rate, its["matmul"].get(way, 0.0)) for way, rate in limit["matmul"].items()}
-        reads = [[size, max(a, b)] for (size, a), (_, b) in zip(limit["bandwidth"], its["bandwidth"])]
+        reads = {
+            how: [[size, max(a, b)] for (size, a), (_, b) in zip(limit[how], its[how])]
+            for how in ("bandwidth", "scattered")
+        }
         probed = {name: max(rate, its["probed"][name]) for name, rate in limit["probed"].items()}
-        best[count] = limit | {"matmul": rates, "bandwidth": reads, "probed": probed}
+        best[count] = limit | {"matmul": rates, **reads, "probed": probed}
     return best
 
 
@@ -95,9 +100,10 @@ def _ceiling(threads: int, stop: Event | None) -> dict[str, Any]:
         matmul = {**ways, "best": max(ways.values())}
         table = torch.ones(WORKING_SETS[-1] // 4)
         reads = [[size, _reading_rate(table[: size // 4], threads, stop)] for size in WORKING_SETS]
+        rows = [[size, _scattered_rate(table[: size // 4], threads, stop)] for size in WORKING_SETS]
         look(stop)
         probed = {name: 1 / _least(probe, threads) for name, probe in probes(threads).items()}
-    return {"matmul": matmul, "bandwidth": reads, "probed": probed, "oneDNN error": onednn_error()}
+    return {"matmul": matmul, "bandwidth": reads, "scattered": rows, "probed": probed, "oneDNN error": onednn_error()}
 
 
 def probes(threads: int) -> Contestants:
@@ -118,7 +124,8 @@ def slowed(limit: Mapping[str, Any], pace: Mapping[str, float]) -> dict[str, Any
     """The limits at a time when the machine only reached these shares of what it can, by the name of the probe."""
     products, reading = pace[PRODUCTS_NOW], pace[READING_NOW]
     rates = {way: rate * products for way, rate in limit["matmul"].items()}
-    return dict(limit) | {"matmul": rates, "bandwidth": [[size, rate * reading] for size, rate in limit["bandwidth"]]}
+    reads = {how: [[size, rate * reading] for size, rate in limit[how]] for how in ("bandwidth", "scattered")}
+    return dict(limit) | {"matmul": rates, **reads}
 
 
 def _product_rate(way: str, threads: int, stop: Event | None) -> float:
@@ -139,6 +146,30 @@ def _reading_rate(table: Tensor, threads: int, stop: Event | None) -> float:
         look(stop)
         taken.append(_least(_reader(table, passes, threads, apart), threads))
     return table.nbytes * passes / min(taken)
+
+
+def _scattered_rate(table: Tensor, threads: int, stop: Event | None) -> float:
+    """Rows of ROW numbers in an order of no order, half of them at each pass, as rows are when each call needs others."""
+    look(stop)
+    rows = max(2, table.numel() // ROW // threads)
+    random, passes = torch.Generator().manual_seed(0), max(1, 2**23 // (rows * ROW * 2))
+    order = torch.cat([torch.randperm(rows, generator=random)[: -(-rows // 2)] for _ in range(passes)])
+    table = table if table.numel() >= rows * threads * ROW else torch.ones(rows * threads * ROW)
+    starts = [table.data_ptr() + 4 * ROW * rows * part for part in range(threads)]
+    moved = 4 * ROW * len(order)
+    if not installed():
+        whole = table[: rows * ROW].view(rows, ROW)
+        return moved / _least(lambda: whole.index_select(0, order), threads)
+    from labkit.workbench.scoreboard.reading import read_rows
+
+    def part(start: int) -> None:
+        read_rows(start, order.data_ptr(), len(order), ROW)
+
+    part(starts[0])
+    if threads == 1:
+        return moved / _least(lambda: part(starts[0]), threads)
+    with ThreadPoolExecutor(threads) as pool:
+        return threads * moved / _least(lambda: list(pool.map(part, starts)), threads)
 
 
 def _reader(table: Tensor, passes: int, threads: int, apart: bool = True) -> Callable[[], object]:

@@ -23,7 +23,7 @@ def floor(work: Work | tuple[Work, ...], ceiling: Mapping[str, Any]) -> dict[str
     pieces = work if isinstance(work, tuple) else (work,)
     rate = ceiling["matmul"]["best"]
     computing = [piece.flops / rate for piece in pieces]
-    once = [_seconds(moves(piece), ceiling) for piece in pieces]
+    once = [_seconds(moves(piece), ceiling) + _seconds(piece.scattered, ceiling, "scattered") for piece in pieces]
     reading = [first + _seconds(piece.again, ceiling) for piece, first in zip(pieces, once, strict=True)]
     return {
         "seconds": sum(map(max, computing, reading)),
@@ -76,13 +76,16 @@ def moves(work: Work) -> tuple[tuple[float, float], ...]:
     return work.bytes if isinstance(work.bytes, tuple) else ((work.bytes, work.bytes),)
 
 
-def _seconds(moved: tuple[tuple[float, float], ...], ceiling: Mapping[str, Any]) -> float:
-    return sum(size / bandwidth(of, ceiling) for size, of in moved)
+def _seconds(moved: tuple[tuple[float, float], ...], ceiling: Mapping[str, Any], how: str = "bandwidth") -> float:
+    return sum(size / bandwidth(of, ceiling, how) for size, of in moved)
 
 
-def bandwidth(size: float, ceiling: Mapping[str, Any]) -> float:
-    """Bytes a second for a working set of this size: between two that were measured along the logarithm."""
-    known = ceiling["bandwidth"]
+def bandwidth(size: float, ceiling: Mapping[str, Any], how: str = "bandwidth") -> float:
+    """Bytes a second for a working set of this size: between two that were measured along the logarithm.
+
+    `how`: "bandwidth" for what is read from front to back, "scattered" for rows of some kilobytes here and there.
+    """
+    known = ceiling[how]
     if size <= known[0][0]:
         return known[0][1]
     for (small, fast), (large, slow) in itertools.pairwise(known):
@@ -96,7 +99,7 @@ def _in_words(piece: Work, computing: float, reading: float) -> str:
     if computing >= reading:
         rate = piece.flops / computing / 1e9 if computing else 0.0
         return f"{_million(piece.flops)} million operations at {rate:.0f} a nanosecond"
-    moved = sum(size for size, _ in (*moves(piece), *piece.again))
+    moved = sum(size for size, _ in (*moves(piece), *piece.again, *piece.scattered))
     return f"{_million(moved)} MB at {moved / reading / 1e9:.0f} GB/s"
 
 

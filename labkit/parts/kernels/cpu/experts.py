@@ -83,7 +83,13 @@ def forward(p):
     slot, pieces = -1, argument(p, 1)
     plan, order, choices = argument(p, 2), argument(p, 3), argument(p, 4)
     x, in_weight, in_bias, out_weight = argument(p, 5), argument(p, 6), argument(p, 7), argument(p, 8)
-    out_bias, weights, hidden, kept, out = argument(p, 9), argument(p, 10), argument(p, 11), argument(p, 12), argument(p, 13)
+    out_bias, weights, hidden, kept, out = (
+        argument(p, 9),
+        argument(p, 10),
+        argument(p, 11),
+        argument(p, 12),
+        argument(p, 13),
+    )
     width, inner, padded, outer = argument(p, 14), argument(p, 15), argument(p, 16), argument(p, 17)
     while True:
         piece = ticket(p)

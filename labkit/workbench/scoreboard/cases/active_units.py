@@ -128,15 +128,16 @@ def _touched(setting: Setting) -> float:
 def work(setting: Setting) -> Work:
     """Multiplications with the units that are needed; each row of a weight that somebody needs is read once."""
     batch, width, units, chosen = _sizes(setting)
-    return Work(4.0 * batch * chosen * width, ((8.0 * width * _touched(setting), 8.0 * width * units),))
+    rows = 8.0 * width * _touched(setting), 8.0 * width * units
+    return Work(4.0 * batch * chosen * width, (), scattered=(rows,))
 
 
 def half(setting: Setting) -> Work:
     """The same for the second layer alone; all values have to be looked at."""
     batch, width, units, chosen = _sizes(setting)
     values = 4.0 * batch * units
-    moved = (4.0 * width * _touched(setting), 4.0 * width * units), (values, max(4, 64 // batch) * values)
-    return Work(2.0 * batch * chosen * width, moved)
+    rows = 4.0 * width * _touched(setting), 4.0 * width * units
+    return Work(2.0 * batch * chosen * width, ((values, max(4, 64 // batch) * values),), scattered=(rows,))
 
 
 def _share_of_ideal(sparsity: float) -> Goal:

@@ -130,9 +130,9 @@ def work(setting: Setting) -> Work:
     read = table * -math.expm1(-tokens * heads * chosen / slots)
     flops = 2.0 * tokens * _active(setting)
     if setting["pass"] == FORWARD:
-        return Work(flops, ((read, table),))
+        return Work(flops, (), scattered=((read, table),))
     learnt = 4 * width**2 + 4 * heads * chosen * (width // heads) * 2 + 2 * heads * chosen * width
-    return Work(flops + 2.0 * tokens * learnt, ((2 * read, table), (table, table)))
+    return Work(flops + 2.0 * tokens * learnt, ((table, table),), scattered=((2 * read, table),))
 
 
 def _settings(tokens: int, keys: int) -> tuple[Setting, ...]:

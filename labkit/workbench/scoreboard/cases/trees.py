@@ -86,7 +86,9 @@ def inference_work(setting: Setting) -> tuple[Work, Work]:
     leaves, row = 2**depth, 4 * WIDTH
     weights = row * 2 * leaf
     after = (_met(leaves, batch) * weights, leaves * weights), _written(batch)
-    return _way_down(depth, batch, row), Work(2.0 * batch * WIDTH * 2 * leaf, after)
+    flops = 2.0 * batch * WIDTH * 2 * leaf
+    last = Work(flops, after[1:], scattered=after[:1]) if leaf == 1 else Work(flops, after)
+    return _way_down(depth, batch, row), last
 
 
 def _met(places: int, batch: int) -> float:
@@ -101,7 +103,7 @@ def _way_down(depth: int, batch: int, row: int, rows: int = 1) -> Work:
     once = tuple((row * rows * met, size) for met, size in zip(first, sizes, strict=True))
     again = tuple((row * rows * (batch - met), size) for met, size in zip(first, sizes, strict=True))
     inputs = row * batch, row * batch * max(2, min(64, POOL // batch))
-    return Work(2.0 * batch * WIDTH * depth * rows, (*once, inputs), again)
+    return Work(2.0 * batch * WIDTH * depth * rows, (inputs,), again, once)
 
 
 def _written(batch: int) -> tuple[float, float]:
@@ -183,7 +185,7 @@ def neuron_work(setting: Setting) -> Work:
     """At every node met two rows: the question, and what the neuron says."""
     depth, batch = int(setting["depth"]), int(setting["batch"])
     down = _way_down(depth, batch, 4 * WIDTH, rows=2)
-    return Work(down.flops, (*moves(down), _written(batch)), down.again)
+    return Work(down.flops, (*moves(down), _written(batch)), down.again, down.scattered)
 
 
 def _of(depth: int, leaf: int, *batches: int) -> tuple[Setting, ...]:
