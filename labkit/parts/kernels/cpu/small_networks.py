@@ -31,11 +31,14 @@ SIX, EIGHT = (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5, 6, 7)
 
 
 @compiled
-def hidden_of(xs, rooms, weight, bias, width, count, fresh):
-    """Rectified hidden values of these rows, written to their rooms: weight (count, width)."""
+def hidden_of(xs, rooms, weight, bias, width, count, fresh, then):
+    """Rectified hidden values of these rows, written to their rooms: weight (count, width).
+
+    Meanwhile it asks for what lies `then` numbers further on, or for what comes next of a `fresh` weight; 0 is neither.
+    """
     size, unit = 4 * width, 0
     while unit + 4 <= count:
-        ahead = 4 * width if fresh and unit + 8 <= count else 0
+        ahead = then if then else 4 * width if fresh and unit + 8 <= count else 0
         sums = dot_sums(xs, rows_at(weight + unit * size, FOUR, width), width, ahead)
         put_rectified(rooms, unit, sums, bias + 4 * unit, FOUR)
         unit += 4
@@ -45,17 +48,21 @@ def hidden_of(xs, rooms, weight, bias, width, count, fresh):
 
 
 @compiled
-def out_of(rooms, outs, weight, bias, begins, count, out_width, wide, fresh):
-    """Adds hidden values times weight (count, out_width) to what stands in `outs`, or to the bias at the beginning."""
+def out_of(rooms, outs, weight, bias, begins, count, out_width, wide, fresh, then):
+    """Adds hidden values times weight (count, out_width) to what stands in `outs`, or to the bias at the beginning.
+
+    `fresh` and `then` as in `hidden_of`.
+    """
     place, step, size = 0, LANES * len(wide), 4 * out_width
     while place + step <= out_width:
         if begins:
             sums = copies(outs, loads(beside(bias, wide), place))
         else:
             sums = pick_up(outs, place, wide)
-        if fresh and place + 2 * step <= out_width:
+        ahead = then if then else step if fresh and place + 2 * step <= out_width else 0
+        if ahead:
             for unit in range(count):
-                fetch_rows(beside(weight + unit * size, wide), place + step)
+                fetch_rows(beside(weight + unit * size, wide), place + ahead)
                 sums = outer(sums, spreads(rooms, unit), loads(beside(weight + unit * size, wide), place))
         else:
             for unit in range(count):
@@ -72,20 +79,22 @@ def out_of(rooms, outs, weight, bias, begins, count, out_width, wide, fresh):
 
 
 @compiled
-def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide, fresh):
+def through(xs, outs, room, w1, b1, w2, b2, width, hidden, out_width, wide, fresh, after):
     """A small network on a few rows: relu(x w1ᵀ + b1) w2 + b2. Its sums have one order, whatever the number of rows.
 
-    `fresh`: its weights come from far, so they are asked for early.
+    `fresh`: its weights come from far, so they are asked for early. `after`: so many networks further on lies the one that
+    comes next, and is asked for instead; 0 is none.
     """
     rooms = rows_at(room, places_of(xs), HIDDEN)
     for unit in range(0, hidden, HIDDEN):
         count = min(HIDDEN, hidden - unit)
-        hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count, fresh)
-        out_of(rooms, outs, w2 + 4 * unit * out_width, b2, unit == 0, count, out_width, wide, fresh)
+        hidden_of(xs, rooms, w1 + 4 * unit * width, b1 + 4 * unit, width, count, fresh, after * hidden * width)
+        begins, there = unit == 0, after * hidden * out_width
+        out_of(rooms, outs, w2 + 4 * unit * out_width, b2, begins, count, out_width, wide, fresh, there)
 
 
 @compiled
 def through_rooms(xs, rooms, outs, w1, b1, w2, b2, width, hidden, out_width, wide, fresh):
     """The same where there is room for all hidden values of each row: there they stay."""
-    hidden_of(xs, rooms, w1, b1, width, hidden, fresh)
-    out_of(rooms, outs, w2, b2, True, hidden, out_width, wide, fresh)
+    hidden_of(xs, rooms, w1, b1, width, hidden, fresh, 0)
+    out_of(rooms, outs, w2, b2, True, hidden, out_width, wide, fresh, 0)

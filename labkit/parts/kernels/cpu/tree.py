@@ -16,6 +16,8 @@ from labkit.parts.kernels.cpu.tiles import scratch
 CHUNK = 16
 """Inputs in a piece of work of the descent."""
 ROOM = TOGETHER * HIDDEN
+SMALL = 2**14
+"""Numbers of one weight of a network up to which the next network is asked for early, and not the rest of this one."""
 
 compiled = njit(cache=True, error_model="numpy")
 
@@ -127,21 +129,52 @@ def leaves(p):
                 w2 + end * hidden * size,
                 b2 + end * size,
             )
-            fresh = 1  # the rows after the first few find the weights in a near cache
+            # The rows after the first few find the weights in a near cache. Of a small network nothing is left to ask for
+            # when it has begun: its last rows ask for the next one.
+            small = hidden * width <= SMALL and at < last
+            fresh, after = 1, whole(ends, whole(order, at)) - end if small else 0
             while at - here > 3:
                 several = picked(order, here, at - here, SIX)
                 xs, ys = rows_at(x, several, width), rows_at(out, several, out_width)
-                through(xs, ys, room, own, off, back, behind, width, hidden, out_width, FOUR, fresh)
+                through(
+                    xs,
+                    ys,
+                    room,
+                    own,
+                    off,
+                    back,
+                    behind,
+                    width,
+                    hidden,
+                    out_width,
+                    FOUR,
+                    fresh,
+                    after if at - here <= 6 else 0,
+                )
                 here, fresh = here + 6, 0
             while at - here > 1:
                 few = picked(order, here, at - here, THREE)
                 us, vs = rows_at(x, few, width), rows_at(out, few, out_width)
-                through(us, vs, room, own, off, back, behind, width, hidden, out_width, FOUR, fresh)
+                through(
+                    us,
+                    vs,
+                    room,
+                    own,
+                    off,
+                    back,
+                    behind,
+                    width,
+                    hidden,
+                    out_width,
+                    FOUR,
+                    fresh,
+                    after if at - here <= 3 else 0,
+                )
                 here, fresh = here + 3, 0
             if here < at:
                 i = whole(order, here)
                 one, its = (x + i * wide,), (out + i * size,)
-                through(one, its, room, own, off, back, behind, width, hidden, out_width, EIGHT, fresh)
+                through(one, its, room, own, off, back, behind, width, hidden, out_width, EIGHT, fresh, after)
 
 
 @kernel
@@ -193,6 +226,7 @@ def answer(p):
                 hidden,
                 out_width,
                 EIGHT,
+                0,
                 0,
             )
             row += 1
