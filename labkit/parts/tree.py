@@ -157,7 +157,8 @@ class TreeGate(nn.Module):
     def forward(self, x: Tensor) -> Routing:
         if self.training:
             scores = F.linear(x, self.weight, self.bias)
-            self.decisions(scores, None, self.nodes)
+            if heard(self.decisions):
+                self.decisions(scores, None, self.nodes)
             shares = leaf_probabilities(scores, self.depth)
             leaked = leaf_probabilities(self.leak(scores), self.depth) if self.leak.active else shares
             return everything(leaked, shares)

@@ -146,11 +146,12 @@ def _step(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def training_work(setting: Setting) -> Work:
-    """Three matrix products for each of the two layers and for the nodes."""
+    """Two matrix products for what looks at the inputs, which have no gradient, and three for what comes after."""
     depth, leaf, into, out = (int(setting[name]) for name in ("depth", "leaf", "in", "out"))
     leaves, batch = 2**depth, int(setting["batch"])
-    weights = leaves * leaf * (into + out) + leaves * (into + out)
-    return Work(6.0 * batch * weights, 4.0 * (2 * weights + 3 * batch * leaves * leaf))
+    first, second = (leaves * leaf + leaves - 1) * into, leaves * (leaf + 1) * out
+    moved = 4.0 * (2 * (first + second) + 3 * batch * leaves * leaf)
+    return Work(2.0 * batch * (2 * first + 3 * second), moved)
 
 
 def neurons(setting: Setting) -> Contestants:
