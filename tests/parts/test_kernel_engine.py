@@ -448,3 +448,63 @@ def test_compiled_code_is_kept_until_any_source_changes(tmp_path, monkeypatch):
     compiling.folder.cache_clear()
     assert folders[0] == folders[1] != folders[2]
     assert all(folder.is_dir() and tmp_path in folder.parents for folder in folders)
+
+
+AGAIN = """
+import sys, torch
+from labkit.layers.feedforward.neuron_trees import NeuronTrees
+from labkit.parts.kernels.engine import kernels
+layer, x = NeuronTrees(6, 5, depth=3).eval(), torch.randn(3, 6)
+with torch.no_grad():
+    fast = layer(x)
+    with kernels("reference"):
+        torch.testing.assert_close(fast, layer(x), rtol=1e-5, atol=1e-6)
+print("numba" in sys.modules)
+import numba
+
+@numba.njit
+def careful(number):
+    if number < 0:
+        raise ValueError("negative")
+    return [number]
+
+assert careful(3) == [3]
+try:
+    careful(-1)
+except ValueError as error:
+    assert "negative" in str(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="object files are kept on Linux only")
+def test_machine_code_is_read_back_without_numba_unless_it_is_damaged(tmp_path):
+    def numba_was_needed() -> str:
+        return in_a_new_python(AGAIN, NUMBA_CACHE_DIR=str(tmp_path)).strip()
+
+    assert numba_was_needed() == "True"
+    assert numba_was_needed() == "False"
+    (file,) = tmp_path.rglob("*.o")
+    whole = file.read_bytes()
+    for damaged in (whole[:-7] + b"damaged", b"not even close"):
+        file.write_bytes(damaged)
+        assert numba_was_needed() == "True"
+
+
+def test_an_object_file_of_another_kind_is_left_alone():
+    from labkit.parts.kernels.objects import without_errors
+
+    assert without_errors(b"MZ and so on") is None
+    assert without_errors(b"\x7fELF\x01\x01" + bytes(64)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="object files are kept on Linux only")
+def test_no_name_of_numba_is_left_in_an_object_file():
+    from labkit.parts.kernels.cpu.tree import answer
+    from labkit.parts.kernels.objects import ERRORS, without_errors
+
+    plain = bytes(answer.compiled._library._get_compiled_object())
+    changed, needs = without_errors(plain)
+    assert len(changed) == len(plain)
+    assert "abort" in needs
+    assert not [name for name in needs if name.startswith(ERRORS)]
+    assert without_errors(changed) == (changed, needs)  # nothing is left to change

@@ -2,6 +2,7 @@
 
 numba keeps compiled code on disk and compiles anew when the file of a kernel changes, but not when a file changes that
 the kernel imports: after an update an old kernel would go on computing. So the folder is named for all sources together.
+Beside what numba keeps lie object files (`objects`), which are read back without numba.
 """
 
 import hashlib
@@ -17,14 +18,24 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from labkit.parts.kernels import objects
+
 SOURCES = Path(__file__).with_name("cpu")
 _loading = threading.RLock()
 
 
 def address_of(module: str, name: str) -> int:
     """Where the code of a kernel lies; compiles it where it was not compiled before on this machine."""
-    with _loading, _progress(module), _kept_in(folder()):
-        return getattr(importlib.import_module(f"labkit.parts.kernels.cpu.{module}"), name).address
+    with _loading, _progress(module):
+        file = folder() / f"{module}.{name}.o"
+        if address := objects.kept(file):
+            return address
+        with _kept_in(folder()):
+            compiled = getattr(importlib.import_module(f"labkit.parts.kernels.cpu.{module}"), name)
+            compiled = getattr(compiled, "compiled", compiled)
+            address = compiled.address
+        objects.keep(file, compiled)
+        return address
 
 
 @cache
@@ -46,7 +57,7 @@ def folder() -> Path:
 
 
 def _stamp() -> str:
-    read = hashlib.sha256()
+    read = hashlib.sha256(objects.processor().encode())
     for path in sorted(SOURCES.glob("*.py")):
         read.update(path.read_bytes())
     return read.hexdigest()[:12]
