@@ -598,3 +598,14 @@ def test_a_taken_port_is_no_problem_for_the_doctor(taken, monkeypatch):
     finding = next(doctor.ports())
     assert "taken by another program" in finding.found
     assert finding.remedy == ""
+
+
+def test_every_benchmark_can_be_started_by_the_command():
+    import ast
+    from pathlib import Path
+
+    programs = sorted((Path(__file__).parent / "benchmarks").glob("bench_*.py"))
+    assert programs
+    for path in programs:
+        names = [one.name for one in ast.parse(path.read_text("utf-8")).body if isinstance(one, ast.FunctionDef)]
+        assert "main" in names, f"{path.name} has no main()."

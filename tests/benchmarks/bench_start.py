@@ -3,24 +3,27 @@
 Every measurement is a fresh process. "cold" compiles into an empty folder, "cached" reads what that has left there.
 Imports are timed by the processor time of the whole process, in shuffled turns, calls by that of the calling thread and
 by the clock; compilers may be waited for without working, and on a busy machine the clock shows the others too.
-numba's own import is part of a first call and stands beside it.
+What the first kernel of a process imports is part of its time; "by numba" says whether a cached one still needed it.
 """
 
 import json
 import os
 import random
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from side_by_side import table
 
 import labkit
 
-FOLDER = Path(labkit.__file__).parent / "parts" / "kernels" / "cpu"
+FOLDER = Path(labkit.__file__).parent / "parts" / "kernels"
+NAMED = re.compile(r'Kernel\("(\w+)", "(\w+)"\)')
 IMPORTS = {
     "nothing": "pass",
     "torch": "import torch",
@@ -32,22 +35,13 @@ FIRST = """
 import json, sys, time
 import torch
 torch.set_num_threads(1)
-def clocks():
-    return time.thread_time(), time.perf_counter()
-def since(start):
-    return [now - then for now, then in zip(clocks(), start)]
-start = clocks()
-import numba
-numba_took, start = since(start), clocks()
-import importlib
-module = importlib.import_module("labkit.parts.kernels.cpu." + sys.argv[1])
-took, kernels = since(start), []
-for name, one in list(vars(module).items()):
-    if hasattr(type(one), "address"):
-        start = clocks()
-        one.address
-        kernels.append(since(start))
-print(json.dumps([numba_took, took, kernels]))
+from labkit.parts.kernels.compiling import address_of
+taken = []
+for name in sys.argv[2:]:
+    start = time.thread_time(), time.perf_counter()
+    address_of(sys.argv[1], name)
+    taken.append([now - then for now, then in zip((time.thread_time(), time.perf_counter()), start)])
+print(json.dumps([taken, "numba" in sys.modules]))
 """
 """A kernel is ready to be called when its address is known; the call itself takes microseconds."""
 
@@ -74,38 +68,53 @@ def imports(rounds: int) -> None:
     table(f"import, processor time, median of {rounds}", ["", "in all", "more than torch"], rows)
 
 
-def first_call(module: str, folder: str) -> tuple[list[float], int]:
-    """Seconds of all and of numba's import, by the thread's processor time and by the clock; and the number of kernels.
+def kernels() -> dict[str, list[str]]:
+    """The names of the kernels by module, as the fast paths ask for them."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        for module, name in NAMED.findall(path.read_text("utf-8")):
+            found.setdefault(module, []).append(name)
+    return found
 
-    Kernels that are made when they are first asked for count as the slowest of them: a first call asks for one.
-    """
+
+def first_call(module: str, names: list[str], folder: str) -> tuple[list[float], bool]:
+    """Seconds of the slowest kernel, by the thread's processor time and by the clock, and whether numba was imported."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-    command = [sys.executable, "-W", "ignore", "-c", FIRST, module]
+    command = [sys.executable, "-W", "ignore", "-c", FIRST, module, *names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    numba, took, kernels = json.loads(done.stdout)
-    slowest = max(kernels, default=[0.0, 0.0])
-    return [numba[0] + took[0] + slowest[0], numba[1] + took[1] + slowest[1], numba[0]], len(kernels)
+    taken, numba = json.loads(done.stdout.splitlines()[-1])
+    return max(taken), numba
 
 
 def first_calls(rounds: int, chosen: list[str]) -> None:
     rows = []
-    for module in chosen or sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__"):
+    for module, names in kernels().items():
+        if chosen and module not in chosen:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            cold, kernels = first_call(module, folder)
-            if not kernels:
-                continue
-            warm = [first_call(module, folder)[0] for _ in range(rounds)]
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*.nb?")) / 1000
-        cached = [statistics.median(times) for times in zip(*warm, strict=True)]
+            cold, _ = first_call(module, names, folder)
+            warm = [first_call(module, names, folder) for _ in range(rounds)]
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1000
+        cached = [statistics.median(times) for times in zip(*(taken for taken, _ in warm), strict=True)]
         missed = [word for word, took, most in (("cold", cold[0], 6), ("cached", cached[0], 0.3)) if took > most]
-        says = [f"{one:.2f} s" for one in (*cold[:2], *cached)]
-        rows.append([module, kernels, *says, f"{size:.0f} kB", " and ".join(missed) or "-"])
-    header = ["", "kernels", "cold", "by clock", "cached", "by clock", "of it numba", "cache", "above 6 / 0.3 s"]
-    table(f"first call of a kernel, processor time of the thread and clock; cached: median of {rounds}", header, rows)
+        says = [f"{one:.2f} s" for one in (*cold, *cached)]
+        by = "yes" if any(numba for _, numba in warm) else "no"
+        rows.append([module, len(names), *says, by, f"{size:.0f} kB", " and ".join(missed) or "-"])
+    header = ["", "kernels", "cold", "by clock", "cached", "by clock", "by numba", "cache", "above 6 / 0.3 s"]
+    table(
+        f"first call of the slowest kernel, processor time of the thread and clock; cached: median of {rounds}",
+        header,
+        rows,
+    )
+
+
+def main(given: Sequence[str] = ()) -> None:
+    """Measure both. `given`: rounds, then the names of modules; all modules without."""
+    words = list(given)
+    rounds = int(words.pop(0)) if words and words[0].isdigit() else 5
+    imports(rounds)
+    first_calls(rounds, words)
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    rounds = int(given.pop(0)) if given and given[0].isdigit() else 5
-    imports(rounds)
-    first_calls(rounds, given)
+    main(sys.argv[1:])

@@ -31,8 +31,7 @@ def address_of(module: str, name: str) -> int:
         if address := objects.kept(file):
             return address
         with _kept_in(folder()):
-            compiled = getattr(importlib.import_module(f"labkit.parts.kernels.cpu.{module}"), name)
-            compiled = getattr(compiled, "compiled", compiled)
+            compiled = getattr(importlib.import_module(f"labkit.parts.kernels.cpu.{module}"), name).compiled
             address = compiled.address
         objects.keep(file, compiled)
         return address

@@ -5,14 +5,14 @@ of units is in `chosen_rows`; here they are made: from an index, from what is no
 """
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from labkit.parts.kernels.cpu.chosen_rows import run_dots, run_sums
+from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import _I64, _VECTOR, LANES, _at, _call, argument, number, put_whole, ticket, whole
 
 compiled = njit(cache=True, error_model="numpy")
-kernel = cfunc(types.void(types.int64), cache=True, error_model="numpy")
 
 
 @intrinsic

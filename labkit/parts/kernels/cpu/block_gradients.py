@@ -1,7 +1,8 @@
 """Compiled gradient of the second factor of the Monarch form: sums over rows of products of two vectors of blocks."""
 
-from numba import cfunc, njit, types
+from numba import njit
 
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import FAST, LANES, argument, fma, load_some, store_some, ticket
 
 ROWS = 128
@@ -50,7 +51,7 @@ def _four(to, x1, x2, x3, a, b, c, d, count):
     store_some(to + x3, 0, d, count)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def diagonals_back(p):
     """weight[s, r, l] += Σ_t slope[t, s, l] x[t, r, l]. At the ends a tile meets its last vector more than once."""
     pieces, rows, x, slope, out = argument(p, 1), argument(p, 2), argument(p, 3), argument(p, 4), argument(p, 5)

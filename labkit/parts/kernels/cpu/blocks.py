@@ -6,8 +6,9 @@ second factor of the Monarch form) the blocks lie side by side instead, so the s
 matter of addresses.
 """
 
-from numba import cfunc, njit, types
+from numba import njit
 
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
     FAST,
     LANES,
@@ -197,7 +198,7 @@ def _diagonals(rows, x, row, weight, width, depth, across, bias, out):
                 )
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def blocks(p):
     """out[t, k] = Σ_m x[t, source(k, m)] weight[k, m] + bias[k]: blocks of numbers throughout."""
     pieces, rows, each = argument(p, 1), argument(p, 2), argument(p, 3)
@@ -214,7 +215,7 @@ def blocks(p):
         _blocks(mine, x + first * row, row, weight, sources, count, terms, depth, width, bias, to)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def diagonals(p):
     """out[t, s, l] = Σ_r x[t, r, l] weight[s, r, l]."""
     pieces, rows, each = argument(p, 1), argument(p, 2), argument(p, 3)
@@ -230,7 +231,7 @@ def diagonals(p):
         _diagonals(mine, x + first * row, row, weight, width, depth, across, 0, out + first * 4 * width * across)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def shuffled(p):
     """Block diagonal, then diagonals of blocks: what lies between, eight rows for each piece, stays in the cache."""
     pieces, rows, each = argument(p, 1), argument(p, 2), argument(p, 3)

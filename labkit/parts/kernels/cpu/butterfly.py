@@ -6,9 +6,10 @@ vectors held in registers while the rows go by. Nothing is transposed. Rows long
 in parts of 1024, so that these parts stay in the first cache.
 """
 
-from numba import cfunc, njit, types
+from numba import njit
 
 from labkit.parts.kernels.cpu.exchange import swapped
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import FAST, LANES, argument, fma, load, multiply, store, ticket, zeros
 
 ROWS = 8
@@ -110,7 +111,7 @@ def _between(rows, factors, n, first, last, start, length, bias, out):
         one(rows, out, factors + 8 * n * s, n, 1 << s, start, length, bias, out)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def butterfly(p):
     """out = the product of all factors, times x, + bias."""
     pieces, rows, each = argument(p, 1), argument(p, 2), argument(p, 3)

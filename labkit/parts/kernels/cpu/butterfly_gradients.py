@@ -1,9 +1,10 @@
 """Compiled gradients of a butterfly product. What each factor was given is computed again, for eight rows at a time."""
 
-from numba import cfunc, njit, types
+from numba import njit
 
 from labkit.parts.kernels.cpu.butterfly import INSIDE, ROWS, inside, one
 from labkit.parts.kernels.cpu.exchange import swapped
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import FAST, LANES, argument, fma, load, multiply, store, ticket, zeros
 
 
@@ -72,7 +73,7 @@ def _inside_back(rows, x, factors, slopes, n, slope):
             store(slopes + 7 * share, place, cross3)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def butterfly_back(p):
     """Gradients of x, in the place of those of the output, and of the factors, a share for each piece of the rows.
 

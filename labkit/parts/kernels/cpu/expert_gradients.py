@@ -10,10 +10,10 @@ from labkit.parts.kernels.cpu.expert_tiles import (
     by_transpose,
     fetch,
     grouped,
-    kernel,
     outer_products,
     where_active,
 )
+from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import (
     LANES,
     add,

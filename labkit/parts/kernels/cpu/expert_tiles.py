@@ -7,7 +7,7 @@ TALL with their elements interleaved, columns in panels of PANEL.
 """
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -39,11 +39,6 @@ STEPS = 256
 """Rows of a panel that are multiplied at once: then the panel stays in the first cache."""
 LINES = 3 * LANES
 """Units whose gradients are computed one after the other: a whole number of tall tiles, and of vectors."""
-
-
-def kernel(function):
-    """Compiles a function that takes the address of its arguments, as `engine.Kernel` calls it."""
-    return cfunc(types.void(types.int64), cache=True, error_model="numpy")(function)
 
 
 def _some(builder, address, place, mask):

@@ -1,7 +1,8 @@
 """Compiled low-rank product: six rows by four vectors of outputs stay in registers, the few numbers between in the cache."""
 
-from numba import cfunc, njit, types
+from numba import njit
 
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import FAST, LANES, argument, fma, load, number, spread, store, ticket, zeros
 
 ROWS = 6
@@ -69,7 +70,7 @@ def _tile(x, row, last, depth, weight, width, bias, out, out_row):
     store(out, 3 * LANES, f3)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def low_rank(p):
     """out = x down up + bias; `middle` has six rows for each piece. Rank and width are multiples of four vectors."""
     pieces, rows, each = argument(p, 1), argument(p, 2), argument(p, 3)

@@ -1,9 +1,10 @@
 """Compiled product-key memory: the best pairs of half keys, and sums of the rows of a large table."""
 
-from numba import cfunc, njit, types
+from numba import njit
 
 from labkit.parts.kernels.cpu.choosing import choose
 from labkit.parts.kernels.cpu.comparing import LOWEST, place_at, without_nan
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
     FAST,
     LANES,
@@ -63,7 +64,7 @@ def _pairs(
         put_whole(pairs, i, place_at(first_at, a) * keys + place_at(second_at, b))
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def best_pairs(p):
     """For each token and head, the k best sums of a score of the first half and one of the second.
 
@@ -107,7 +108,7 @@ def _put_part(address, place, value, left):
         store_some(address, place, value, left)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def query_slopes(p):
     """Gradient of the queries: for each half, the sum of its chosen keys times the gradients of the pairs they are in.
 
@@ -144,7 +145,7 @@ def query_slopes(p):
                     _put_part(at, place, total, left)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def key_slopes(p):
     """Gradient of the half keys: each is the sum of the queries that chose it. A piece is a head, a side and a stripe.
 

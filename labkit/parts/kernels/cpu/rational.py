@@ -6,11 +6,11 @@ The gradients of a group's ten numbers are summed lane by lane over a strip of r
 called, so they do not depend on the number of threads.
 """
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from labkit.parts.kernels.cpu.curves import absolute, side
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
-    FAST,
     LANES,
     add,
     argument,
@@ -27,8 +27,6 @@ from labkit.parts.kernels.cpu.lanes import (
     total,
     zeros,
 )
-
-SIGNATURE = types.void(types.int64)
 
 
 @njit
@@ -56,7 +54,7 @@ def _four(below, group):
     )
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def forward(p):
     """y = F(x), a strip of rows a piece; `width` channels of a row share ten numbers."""
     x, above, below, y, rows = argument(p, 2), argument(p, 3), argument(p, 4), argument(p, 5), argument(p, 6)
@@ -79,7 +77,7 @@ def forward(p):
                     store_some(y, at + channel, divide(top, add(one, absolute(q))), count)
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def backward(p):
     """The gradient of x, and of each strip's share in those of the ten numbers of each group."""
     x, above, below, slope, back, sums = (

@@ -4,10 +4,10 @@ The gradient of the weights sorts the rows of each input by the first of its fou
 to the same five rows of the gradient, whose sums stay in registers.
 """
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
-    FAST,
     LANES,
     add,
     argument,
@@ -24,7 +24,7 @@ from labkit.parts.kernels.cpu.lanes import (
     whole,
     zeros,
 )
-from labkit.parts.kernels.cpu.spline_places import LINE, ROW, SIGNATURE, six, spread_row
+from labkit.parts.kernels.cpu.spline_places import LINE, ROW, six, spread_row
 from labkit.parts.kernels.cpu.splines import STRIP, TILE, four, put_four, sort
 
 SIDE = 24576
@@ -60,7 +60,7 @@ def _mix(edges, dy, places, slots, outputs, begin, end, back):
         put_number(back, i, total(add(even, odd)))
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def toward_inputs(p):
     """The gradient of x, a few rows a piece: each output's slope times the mix of five rows of the weights."""
     x, starts, steps, edges, slope, back = six(p, 2)
@@ -135,7 +135,7 @@ def _some(order, begin, end, slope, outputs, back, first, second, count):
         second += outputs
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def toward_edges(p):
     """The gradient of the weights, a block of inputs a piece. `room`: bytes of working space of each piece."""
     x, starts, steps, slope, back, working = six(p, 2)

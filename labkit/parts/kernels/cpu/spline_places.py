@@ -4,11 +4,11 @@ Places of a row of a block of inputs: six lines of LINE numbers, the first of ea
 the four values (for the way back their derivatives), and the silu (its derivative).
 """
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from labkit.parts.kernels.cpu.curves import absolute, counting, exponential, floor, positive, signed_as
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
-    FAST,
     LANES,
     add,
     argument,
@@ -25,7 +25,6 @@ from labkit.parts.kernels.cpu.lanes import (
     zeros,
 )
 
-SIGNATURE = types.void(types.int64)
 LINE = 16
 """Inputs of one block."""
 ROW = 6 * LINE
@@ -47,7 +46,7 @@ def six(p, place):
     )
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def knots(p):
     """Of each input's grid: its middle knot and how many steps there are in 1; whether all grids are even."""
     grid, starts, steps, inputs, count, even = six(p, 2)

@@ -9,10 +9,10 @@ Places of one row: six lines of LINE numbers: first, four values, silu. In the o
 which row, four values, silu.
 """
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
-    FAST,
     LANES,
     add,
     fma,
@@ -28,7 +28,7 @@ from labkit.parts.kernels.cpu.lanes import (
     whole,
     zeros,
 )
-from labkit.parts.kernels.cpu.spline_places import LINE, ROW, SIGNATURE, six, spread_row
+from labkit.parts.kernels.cpu.spline_places import LINE, ROW, six, spread_row
 
 STRIP = 128
 """Rows that go through together: a tile of their outputs fits the first cache."""
@@ -159,7 +159,7 @@ def _some(edges, y, places, slots, outputs, rows, inputs, count):
         store_some(y, row * outputs, add(a, add(b, c)), count)
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def forward(p):
     """y from x, a few rows a piece. `room`: bytes of working space of each piece."""
     x, starts, steps, edges, y, working = six(p, 2)

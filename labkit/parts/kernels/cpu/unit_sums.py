@@ -5,9 +5,10 @@ blocks begin at the first row and the columns do not meet, so what comes out dep
 """
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
 
+from labkit.parts.kernels.cpu.kernel import kernel
 from labkit.parts.kernels.cpu.lanes import (
     _VECTOR,
     LANES,
@@ -143,7 +144,7 @@ def _adder(count):
 _sums_above, _sums_different = _adder(above), _adder(different)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy")
+@kernel
 def unit_sums(p):
     """Adds to (3, units) float64: sum, sum of squares, how many active. A piece is a span of columns. Centre 0: none."""
     pieces, x, rows, stride, units = argument(p, 1), argument(p, 2), argument(p, 3), argument(p, 4), argument(p, 5)

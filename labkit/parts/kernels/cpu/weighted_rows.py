@@ -1,10 +1,10 @@
 """Compiled sums of rows of a large table, each input with its own rows and weights, and their gradients."""
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from labkit.parts.kernels.cpu.comparing import place_at, prefetch, put_place
+from labkit.parts.kernels.cpu.kernel import fast_kernel
 from labkit.parts.kernels.cpu.lanes import (
-    FAST,
     LANES,
     argument,
     fma,
@@ -83,7 +83,7 @@ def _clear(out, width):
         store_some(out, full, zeros(), width - full)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def sums(p):
     """table (slots, width), index and weights (inputs, reads) -> out (inputs, width)."""
     pieces, table, width, index = argument(p, 1), argument(p, 2), argument(p, 3), argument(p, 4)
@@ -103,7 +103,7 @@ def sums(p):
                 read += 1
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def sort(p):
     """Which reads are of which slot: index (reads,) -> order (reads,), and for the u-th slot that is read its number and
     where its reads begin in the order. counts (slots,) is zero before. Writes how many slots are read."""
@@ -159,7 +159,7 @@ def _slope(row, weight, slope, width, out, begins):
     return total(a) + total(b)
 
 
-@cfunc(types.void(types.int64), cache=True, error_model="numpy", fastmath=FAST)
+@fast_kernel
 def slopes(p):
     """Gradients, slot after slot, so that the table is read once and its gradient written once, both in order.
 
