@@ -45,8 +45,9 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         if routing.soft:
             return self.mixed(x, routing.weights)
-        rows = x.reshape(-1, self.in_width)
-        index, weights = (part.reshape(-1, part.shape[-1]) for part in (routing.index, routing.weights))
+        rows, index, weights = x, routing.index, routing.weights
+        if x.dim() != 2:
+            rows, index, weights = (part.reshape(-1, part.shape[-1]) for part in (x, index, weights))
         rectified = self.activation is F.relu or self.activation is torch.relu
         given = rows, weights, self.in_weight, self.in_bias, self.out_weight, self.out_bias
         if rectified and (on_card("experts", "experts", *given, learns=True) or suits(*given)):
@@ -55,7 +56,8 @@ class Experts(nn.Module):
             way = self.gathered
         else:
             way = self.one_by_one if index.numel() <= 2 else self.grouped
-        return way(rows, index, weights).reshape(*x.shape[:-1], self.out_width)
+        out = way(rows, index, weights)
+        return out if x.dim() == 2 else out.reshape(*x.shape[:-1], self.out_width)
 
     def compiled(self, x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """Both layers of each chosen expert at once, on blocks of its own rows."""

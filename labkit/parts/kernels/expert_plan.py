@@ -31,6 +31,10 @@ def plan_length(many: int, count: int) -> int:
     return HEAD + 3 * _places(many, count) + count + 1 + many
 
 
+def out_of_range(count: int) -> IndexError:
+    return IndexError(f"experts are numbered from 0 to {count - 1} (-1 is none), but the routing says otherwise.")
+
+
 class Plan:
     """Which rows belong to which expert, as `sort` wrote it."""
 
@@ -43,9 +47,7 @@ class Plan:
         self.plan, self.address = plan, plan.data_ptr()
         self.blocks, wrong, self.dropped, _ = (ctypes.c_int64 * HEAD).from_address(self.address)
         if wrong:
-            raise IndexError(
-                f"experts are numbered from 0 to {count - 1} (-1 is none), but the routing says otherwise."
-            )
+            raise out_of_range(count)
         self.starts = self.address + 8 * (HEAD + 3 * self.room)
         self.order = self.starts + 8 * (count + 1)
 

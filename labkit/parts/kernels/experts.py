@@ -5,6 +5,7 @@
 Symbols: N inputs, K choices of each, E experts, d and o widths of input and output, h hidden width.
 """
 
+import ctypes
 from typing import Any
 
 import torch
@@ -13,12 +14,16 @@ from torch.nn import functional as F
 
 from labkit.parts.kernels.cpu.expert_sizes import BLOCK, CHUNK, COMBINED, LINES, STRIP
 from labkit.parts.kernels.engine import Kernel, Operation, threads_for
-from labkit.parts.kernels.expert_plan import Plan, padded_to, plan_length, room, scratch_sizes
+from labkit.parts.kernels.expert_plan import Plan, out_of_range, padded_to, plan_length, room, scratch_sizes
 from labkit.parts.kernels.fast_path import FastPath
 
-_forward, _combine = Kernel("experts", "forward"), Kernel("experts", "combine")
+_forward, _combine, _few = Kernel("experts", "forward"), Kernel("experts", "combine"), Kernel("experts", "few")
 _backward_rows = Kernel("expert_gradients", "backward_rows")
 _backward_weights = Kernel("expert_gradients", "backward_weights")
+
+
+FEW = 8
+"""Choices at most that are computed one after the other."""
 
 
 def experts(x: Tensor, index: Tensor, weights: Tensor, *bank: Tensor) -> Tensor:
@@ -91,7 +96,26 @@ def _sum(index: Tensor, parts: Tensor, width: int, threads: int) -> Tensor:
     return out
 
 
+def _one_by_one(x: Tensor, index: Tensor, weights: Tensor, *bank: Tensor) -> Tensor:
+    """For so few choices that to sort them takes longer than to read a weight twice."""
+    x, index, weights = x.contiguous(), index.long().contiguous(), weights.contiguous()
+    w1, b1, w2, b2 = (part.contiguous() for part in bank)
+    (count, inner, width), outer = w1.shape, w2.shape[2]
+    _require(x, index, weights, w1, b1, w2, b2)
+    out, space, faulty = torch.empty(len(x), outer), torch.empty(inner + outer), ctypes.c_int64(0)
+    _few(
+        1,
+        *(index.data_ptr(), *index.shape, x.data_ptr(), w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr()),
+        *(weights.data_ptr(), space.data_ptr(), out.data_ptr(), ctypes.addressof(faulty), count, width, inner, outer),
+    )
+    if faulty.value:
+        raise out_of_range(count)
+    return out
+
+
 def _inference(x: Tensor, index: Tensor, weights: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    if index.numel() <= FEW and threads_for(index.numel() * w1.shape[1] * (w1.shape[2] + w2.shape[2])) == 1:
+        return _one_by_one(x, index, weights, w1, b1, w2, b2)
     return _compute(x, index, weights, (w1, b1, w2, b2), keep=False)[0]
 
 

@@ -126,6 +126,35 @@ def forward(p):
 
 
 @kernel
+def few(p):
+    """The whole answer of a few inputs, one choice after the other: index, inputs, choices, ..., room, out, faulty; sizes."""
+    index, inputs, choices, x = argument(p, 2), argument(p, 3), argument(p, 4), argument(p, 5)
+    in_weight, in_bias, out_weight, out_bias = argument(p, 6), argument(p, 7), argument(p, 8), argument(p, 9)
+    weights, hidden, out, faulty = argument(p, 10), argument(p, 11), argument(p, 12), argument(p, 13)
+    experts, width, inner, outer = argument(p, 14), argument(p, 15), argument(p, 16), argument(p, 17)
+    said = hidden + 4 * inner
+    for i in range(inputs):
+        there = out + 4 * outer * i
+        for at in range(0, outer, LANES):
+            store_some(there, at, zeros(), outer - at)
+        for choice in range(choices):
+            position = i * choices + choice
+            expert = whole(index, position)
+            if expert >= experts or expert < -1:
+                put_whole(faulty, 0, 1)
+            elif expert >= 0:
+                w1, b1 = in_weight + 4 * expert * inner * width, in_bias + 4 * expert * inner
+                w2, b2 = out_weight + 4 * expert * inner * outer, out_bias + 4 * expert * outer
+                one, own, its = (x + 4 * width * i,), (hidden,), (said,)
+                through_rooms(one, own, its, w1, b1, w2, b2, width, inner, outer, EIGHT, 0)
+                weight = spread(number(weights, position))
+                for at in range(0, outer, LANES):
+                    left = outer - at
+                    term = multiply(weight, load_some(said, at, left))
+                    store_some(there, at, add(load_some(there, at, left), term), left)
+
+
+@kernel
 def combine(p):
     """index, parts (inputs, choices, width), out (inputs, width), inputs, choices, width."""
     pieces, index, parts, out = argument(p, 1), argument(p, 2), argument(p, 3), argument(p, 4)

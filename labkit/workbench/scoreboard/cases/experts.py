@@ -249,7 +249,7 @@ cases = (
         "Bank of experts, routing given",
         "Experts 256 -> 512 -> 256, rectified, of which each token has one or two; the routing is random and known "
         "beforehand. The dense layers are 256 -> 512 times the experts that work (active), or all of them (dense).",
-        BANKS,
+        (*BANKS, {**BANKS[2], "threads": 2}),
         bank_contestants,
         work,
         goals=(

@@ -199,7 +199,11 @@ cases = (
         name="tree_inference",
         title="A fast feedforward tree, in evaluation",
         says="768 -> 768, one leaf of 2^depth for each input, against all of them and against the public package.",
-        settings=(*_of(3, 64, 256, 2048), *(one for shape in SHAPES for one in _of(*shape, 1, 8, 64, 256, 2048))),
+        settings=(
+            *_of(3, 64, 256, 2048),
+            *(one for shape in SHAPES for one in _of(*shape, 1, 8, 64, 256, 2048)),
+            *({**one, "threads": 2} for shape in ((5, 32), (8, 32)) for one in _of(*shape, 2048)),
+        ),
         contestants=inference,
         work=inference_work,
         goals=(
