@@ -138,13 +138,14 @@ def _row(case: Case, setting: Setting, seconds: float, stop: Event | None) -> tu
     threads = threads_of(setting)
     row: dict[str, Any] = {"setting": dict(setting), "threads": threads, "clock": clock_in_words(threads)}
     torch.manual_seed(0)
-    try:
-        contestants = case.contestants(setting)
-    except Stopped:
-        raise
-    except Exception as error:  # one setting that cannot be built must not cost the others
-        return row | {"error": sentence_of(error), "contestants": {}}, {}
-    found = race(contestants | probes(threads), threads=threads, seconds=seconds, stop=stop)
+    with torch.set_grad_enabled(case.learns):
+        try:
+            contestants = case.contestants(setting)
+        except Stopped:
+            raise
+        except Exception as error:  # one setting that cannot be built must not cost the others
+            return row | {"error": sentence_of(error), "contestants": {}}, {}
+        found = race(contestants | probes(threads), threads=threads, seconds=seconds, stop=stop)
     row["contestants"] = {name: _told(times) for name, times in found.items() if name not in PROBES}
     ours = way_of(row, "ours")
     if ours is not None:

@@ -61,6 +61,10 @@ class Case:
     """Several pieces of work come one after the other: a way down a tree, and then its leaf."""
 
     goals: tuple[Goal, ...] = ()
+    learns: bool = True
+    """Whether gradients may be wanted. Else everything is built and raced under one `torch.no_grad()`, as a service runs:
+    to enter it anew at each call takes as long as a small batch."""
+
     quick: tuple[Setting, ...] = field(default=())
     """The few settings of a run that should take seconds; the first of `settings` where none are said."""
 

@@ -254,24 +254,25 @@ cases = (
         work,
         goals=(
             Goal(
-                "forward <= 1.10x a dense FFN of equal active FLOPs where T*k/E >= 1000",
+                "Forward: at most 1.1 times the time of dense with as many multiplications, from 1,000 tokens an expert on",
                 "active",
                 at_most=1.10,
                 where=lambda setting: _full(setting) and setting["pass"] == FORWARD,
             ),
             Goal(
-                "forward+backward <= 1.15x a dense FFN of equal active FLOPs where T*k/E >= 1000",
+                "Forward and backward: at most 1.15 times the time of dense with as many multiplications, from 1,000 tokens an "
+                "expert on",
                 "active",
                 at_most=1.15,
                 where=lambda setting: _full(setting) and setting["pass"] == BOTH,
             ),
             Goal(
-                "64 experts: forward <= 1.5x of max(FLOPs, bytes of touched weights) at every T",
+                "64 experts, forward: at most 1.5 times the floor at every number of tokens",
                 "floor",
                 at_least=1 / 1.5,
                 where=lambda setting: setting["experts"] == 64 and setting["pass"] == FORWARD,
             ),
-            Goal("ahead of transformers' grouped path at equal architecture", "transformers", at_least=1),
+            Goal("Faster than the grouped path of transformers with the same weights", "transformers", at_least=1),
         ),
         quick=(BANKS[1], BANKS[4], BANKS[8]),
     ),
@@ -285,7 +286,7 @@ cases = (
         work,
         goals=tuple(
             Goal(
-                f">= {factor}x {package} at T={tokens}",
+                f"At least {factor} times as fast as {package} at {tokens:,} tokens",
                 package,
                 at_least=factor,
                 where=lambda setting, tokens=tokens: setting["tokens"] == tokens and setting["pass"] == FORWARD,

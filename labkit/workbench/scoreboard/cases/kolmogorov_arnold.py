@@ -215,13 +215,13 @@ cases = (
         work,
         goals=(
             Goal(
-                "spline / rational layer against pykan >= 100x its default",
+                "At least 100 times as fast as pykan as it comes",
                 "pykan",
                 at_least=100,
                 where=_default_is_raced,
             ),
             Goal(
-                "spline / rational layer against pykan >= 2x its fast mode",
+                "At least twice as fast as the faster of pykan's fast ways",
                 "pykan, fast",
                 at_least=2,
                 where=lambda setting: max(_widths(setting)) <= 784,

@@ -155,7 +155,7 @@ cases = (
         work,
         goals=(
             Goal(
-                ">= 2x the public package product-key-memory, forward and forward+backward",
+                "At least twice as fast as the package product-key-memory, forward and with gradients",
                 "product-key-memory",
                 at_least=2,
                 where=_promised,

@@ -215,7 +215,7 @@ def _share(form: str, percent: int) -> tuple[Goal, ...]:
     def one(width: int) -> Goal:
         least = percent / 100 * width**2 / active(form, width)
         return Goal(
-            f"{form} >= {percent} % of the FLOP ratio to dense, width {width}",
+            f"Width {width:,}, {form}: at least {percent} % of the ratio of multiplications, against dense",
             "dense",
             at_least=least,
             where=lambda s: s["form"] == form and s["width"] == width and s["pass"] == FORWARD,
@@ -238,7 +238,7 @@ cases = (
             *_share(DIAGONAL, 45),
             *_share(MONARCH, 35),
             Goal(
-                "butterfly >= 3x torch.compile (inductor) of its torch loop",
+                "Butterfly: at least 3 times as fast as torch.compile of its plain loop",
                 "torch.compile",
                 at_least=3,
                 where=lambda s: s["form"] == BUTTERFLY and s["pass"] == FORWARD,
