@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from labkit.errors import LabError
+from labkit.parts.kernels.engine import suits
 from labkit.workbench.fit import Stopped
 from labkit.workbench.scoreboard import board as boards
 from labkit.workbench.scoreboard import ceilings as limits
@@ -22,6 +23,7 @@ from labkit.workbench.scoreboard.goals import in_words, judge
 from labkit.workbench.scoreboard.machine import limits_in_words, machine, origin
 from labkit.workbench.scoreboard.saved import joined, path_of, saved, write
 from labkit.workbench.scoreboard.timing import Times, race, ratio, varied
+from labkit.workbench.scoreboard.ways import BOTH, FORWARD, plainly, require_alike, timed
 
 CEILING = {
     "matmul": {"MKL": 1e11, "best": 1e11},
@@ -194,6 +196,43 @@ def test_the_threads_are_put_back_and_a_stop_is_heard():
     with pytest.raises(Stopped):
         race({"ours": lambda: None}, stop=stop)
     assert torch.get_num_threads() == before
+
+
+# --- ways ----------------------------------------------------------------------------------------------------------
+
+
+def test_twins_must_answer_alike_and_a_few_rows_may_go_astray():
+    x = torch.randn(200, 3)
+    ways = {"ours": lambda x: 2 * x, "theirs": lambda x: x + x}
+    require_alike(ways, x)
+    with pytest.raises(AssertionError, match="other gives another answer with the same weights"):
+        require_alike({**ways, "other": lambda x: 2.001 * x}, x)
+
+    def one_row_away(x):
+        return torch.cat([-x[:1], 2 * x[1:]])
+
+    with pytest.raises(AssertionError):
+        require_alike({**ways, "other": one_row_away}, x)
+    require_alike({**ways, "other": one_row_away}, x, astray=0.01)
+    with pytest.raises(AssertionError):
+        require_alike({**ways, "other": lambda x: x * float("nan")}, x)
+
+
+def test_a_way_is_timed_forward_without_and_back_with_gradients():
+    layer, x, index = torch.nn.Linear(3, 2), torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
+    way = lambda x, index: layer(x) + index.unsqueeze(-1)  # noqa: E731
+    assert not timed(way, list(layer.parameters()), FORWARD)((x, index)).requires_grad
+    back = timed(way, list(layer.parameters()), BOTH)
+    back((x, index))
+    once = layer.weight.grad.clone()
+    back((x, index))
+    assert torch.equal(layer.weight.grad, once)  # they do not add up
+    assert x.grad is None
+
+
+def test_what_is_computed_plainly_runs_no_compiled_code():
+    assert suits(torch.ones(1))
+    assert plainly(lambda: suits(torch.ones(1)))() is False
 
 
 # --- ceilings ------------------------------------------------------------------------------------------------------

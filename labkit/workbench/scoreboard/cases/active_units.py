@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.parts.gathered import active_units, gathered_rows
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
 from labkit.workbench.scoreboard.timing import varied
+from labkit.workbench.scoreboard.ways import plainly, require_alike
 
 WIDTH, UNITS = 768, 3072
 BATCHES = (1, 8, 64)
@@ -49,10 +49,6 @@ def contestants(setting: Setting) -> Contestants:
     def ours(given: Given) -> Tensor:
         return active_units(given[0], given[1], into, first, out, second)
 
-    def reference(given: Given) -> Tensor:
-        with kernels("reference"):
-            return ours(given)
-
     def dense(given: Given) -> Tensor:
         return F.linear(torch.relu_(F.linear(given[0], into, first)), turned, second)
 
@@ -71,10 +67,9 @@ def contestants(setting: Setting) -> Contestants:
         hidden = torch.sparse_csr_tensor(known.crow_indices(), known.col_indices(), values, known.shape)
         return hidden @ out + second
 
-    for way in (ours, reference, sampled):
-        _agree(way(pool[0]), after(pool[0]), way.__name__)
-    _agree(dense_turned(pool[0]), dense(pool[0]), "dense")
-    racing = {"ours": ours, "reference": reference, "torch CSR|after": after, "torch CSR|sampled": sampled}
+    racing = {"ours": ours, "reference": plainly(ours), "torch CSR|after": after, "torch CSR|sampled": sampled}
+    require_alike(racing, pool[0], tolerance=1e-4)
+    require_alike({"dense": dense, "dense turned": dense_turned}, pool[0], tolerance=1e-4)
     found = {name: varied(way, pool) for name, way in racing.items()}
     for name, way in (("dense", dense), ("dense|turned", dense_turned)):
         both = both_ways(name, varied(way, pool))
@@ -92,26 +87,16 @@ def second_layer(setting: Setting) -> Contestants:
     def ours(hidden: Tensor) -> Tensor:
         return gathered_rows(hidden, out, second)
 
-    def reference(hidden: Tensor) -> Tensor:
-        with kernels("reference"):
-            return ours(hidden)
-
     def dense(hidden: Tensor) -> Tensor:
         return F.linear(hidden, turned, second)
 
     def sparse(hidden: Tensor) -> Tensor:
         return hidden.to_sparse_csr() @ out + second
 
-    for way in (ours, reference, sparse):
-        _agree(way(pool[0]), dense(pool[0]), way.__name__)
-    racing = {"ours": ours, "reference": reference, "torch CSR": sparse}
+    racing = {"ours": ours, "reference": plainly(ours), "torch CSR": sparse}
+    require_alike({"dense": dense, **racing}, pool[0], tolerance=1e-4)
     found = {name: varied(way, pool) for name, way in racing.items()}
     return found | both_ways("dense", varied(dense, pool))
-
-
-def _agree(one: Tensor, other: Tensor, who: str) -> None:
-    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max())):
-        raise AssertionError(f"{who} gives another answer with the same weights.")
 
 
 def _touched(setting: Setting) -> float:

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from labkit.parts.experts import Experts
 from labkit.parts.gate import Routing
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.baselines import DenseFeedforward, MixtureOfExperts
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
 from labkit.workbench.scoreboard.timing import varied
+from labkit.workbench.scoreboard.ways import BOTH, FORWARD, plainly, require_alike, timed
 
-FORWARD, BOTH = "forward", "forward and backward"
 WIDTH, HIDDEN = 256, 512
 SMALL = 8
 """Experts up to which the dense layer of all experts' width is raced as well."""
@@ -30,24 +29,6 @@ SMALL = 8
 def _sizes(setting: Setting) -> tuple[int, int, int]:
     experts, chosen, tokens = (int(setting[name]) for name in ("experts", "chosen", "tokens"))
     return experts, chosen, tokens
-
-
-def _timed(
-    compute: Callable[..., Tensor], parameters: list[nn.Parameter], setting: Setting
-) -> Callable[[tuple[Tensor, ...]], object]:
-    def forward(inputs: tuple[Tensor, ...]) -> object:
-        with torch.no_grad():
-            return compute(*inputs)
-
-    def both(inputs: tuple[Tensor, ...]) -> object:
-        for parameter in parameters:
-            parameter.grad = None
-        learning = [one.detach().requires_grad_() if one.is_floating_point() else one for one in inputs]
-        out = compute(*learning)
-        out.backward(torch.ones_like(out))
-        return out
-
-    return forward if setting["pass"] == FORWARD else both
 
 
 def bank_like(bank: Experts) -> nn.Module:
@@ -72,7 +53,7 @@ class _Held(nn.Module):
 
 def bank_contestants(setting: Setting) -> Contestants:
     """Ours, plain torch, dense layers of the active and of the whole width, and transformers' ways; routing is given."""
-    experts, chosen, tokens = _sizes(setting)
+    (experts, chosen, tokens), direction = _sizes(setting), str(setting["pass"])
     bank, pool = Experts(experts, WIDTH, HIDDEN, WIDTH), []
     for _ in range(max(2, min(16, 512 // tokens))):
         best, index = torch.randn(tokens, experts).topk(chosen, -1)
@@ -81,13 +62,9 @@ def bank_contestants(setting: Setting) -> Contestants:
     def ours(x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         return bank(x, Routing(index, weights, experts))
 
-    def reference(x: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        with kernels("reference"):
-            return ours(x, index, weights)
-
     ways: dict[str, tuple[Callable[..., Tensor], list[nn.Parameter]]] = {
         "ours": (ours, list(bank.parameters())),
-        "reference": (reference, list(bank.parameters())),
+        "reference": (plainly(ours), list(bank.parameters())),
     }
     try:
         held = bank_like(bank)
@@ -95,18 +72,13 @@ def bank_contestants(setting: Setting) -> Contestants:
         ways["transformers"] = lambda x, index, weights: theirs(held, x, index, weights), list(held.parameters())
     except ImportError:
         pass
-    with torch.no_grad():
-        known = reference(*pool[0])
-        for name, (compute, _) in ways.items():
-            if not torch.allclose(compute(*pool[0]), known, rtol=1e-4, atol=1e-5 * float(known.abs().max())):
-                raise AssertionError(f"{name} gives another answer with the same weights.")
-    racing = {name: varied(_timed(*way, setting), pool) for name, way in ways.items()}
+    require_alike({name: way for name, (way, _) in ways.items()}, *pool[0], tolerance=1e-4)
+    racing = {name: varied(timed(*way, direction), pool) for name, way in ways.items()}
     rows = [(x,) for x, _, _ in pool]
     for name, width in (("active", chosen * HIDDEN), ("dense", experts * HIDDEN)):
         if name == "active" or experts <= SMALL:
             for way, layer in _dense(width).items():
-                timed = varied(_timed(layer, list(layer.parameters()), setting), rows)
-                both = both_ways(f"{name}|{way}", timed)
+                both = both_ways(f"{name}|{way}", varied(timed(layer, list(layer.parameters()), direction), rows))
                 racing |= {
                     key.replace("|mkl", ", MKL").replace("|onednn", ", oneDNN"): one for key, one in both.items()
                 }
@@ -138,19 +110,14 @@ def layer_contestants(setting: Setting) -> Contestants:
     ours = MixtureOfExperts(WIDTH, WIDTH, experts=experts, expert_width=HIDDEN, chosen=chosen).eval()
     nn.init.normal_(ours.gate.clean.weight, std=WIDTH**-0.5)  # else every input goes to the same experts
     pool = [(torch.randn(1, tokens, WIDTH),) for _ in range(2)]
-    timed = _timed(ours, list(ours.parameters()), setting)
-
-    def reference(inputs: tuple[Tensor, ...]) -> object:
-        with kernels("reference"):
-            return timed(inputs)
-
-    racing = {"ours": varied(timed, pool), "reference": varied(reference, pool)}
+    way = timed(ours, list(ours.parameters()), str(setting["pass"]))
+    racing = {"ours": varied(way, pool), "reference": varied(plainly(way), pool)}
     for name, make in PEERS.items():
         try:
             peer = make(experts, tokens)
         except ImportError:
             continue
-        racing[name] = varied(_timed(peer, list(peer.parameters()), setting), pool)
+        racing[name] = varied(timed(peer, list(peer.parameters()), str(setting["pass"])), pool)
     return racing
 
 

@@ -7,7 +7,7 @@ is on PyPI. The dense contestant has two layers and as many parameters, so it sh
 
 import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,16 +16,14 @@ from torch.nn import functional as F
 
 from labkit.layers.feedforward.group_rational import GroupRational
 from labkit.layers.feedforward.spline_edges import SplineEdges
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
 from labkit.workbench.scoreboard.timing import varied
+from labkit.workbench.scoreboard.ways import BOTH, FORWARD, Way, plainly, require_alike, timed
 
 SPLINES, RATIONAL = "splines", "rational"
-FORWARD, BOTH = "forward", "forward and backward"
 CELLS, ORDER, GROUPS = 5, 3, 8
 WIDTHS = {SPLINES: ("64-64", "256-256", "784-64-10"), RATIONAL: ("64-64", "256-256", "768-3072")}
-Way = Callable[[Tensor], Tensor]
 
 
 def _widths(setting: Setting) -> list[int]:
@@ -92,32 +90,13 @@ def _bare(peer: nn.Module) -> Way:
     return forward
 
 
-def _timed(way: Way, learns: Sequence[Tensor], setting: Setting) -> Callable[[Tensor], object]:
-    def forward(x: Tensor) -> object:
-        with torch.no_grad():
-            return way(x)
-
-    def both(x: Tensor) -> object:
-        for one in learns:
-            one.grad = None
-        out = way(x.detach().requires_grad_())
-        out.backward(out.detach())
-        return out
-
-    return forward if setting["pass"] == FORWARD else both
-
-
 def ways_of(setting: Setting) -> dict[str, tuple[Way, Sequence[Tensor]]]:
     """Everything that computes the same as our layers with the same weights, and what each of them learns."""
     form, widths = str(setting["form"]), _widths(setting)
     ours = network_of(form, widths)
     learns = list(ours.parameters())
 
-    def plain(x: Tensor) -> Tensor:
-        with kernels("reference"):
-            return ours(x)
-
-    ways: dict[str, tuple[Way, Sequence[Tensor]]] = {"ours": (ours, learns), "reference": (plain, learns)}
+    ways: dict[str, tuple[Way, Sequence[Tensor]]] = {"ours": (ours, learns), "reference": (plainly(ours), learns)}
     if form == RATIONAL:
         return ways
     try:
@@ -143,15 +122,15 @@ def contestants(setting: Setting) -> Contestants:
     form, widths = str(setting["form"]), _widths(setting)
     ways = ways_of(setting)
     pool = [1.2 * torch.randn(int(setting["batch"]), widths[0]) for _ in range(4)]
-    _agree(ways, pool[0])
+    require_alike({name: way for name, (way, _) in ways.items()}, pool[0])
     ours = network_of(form, widths)
     if form == RATIONAL:
         silu = nn.Linear(widths[0], widths[1])
         ways["silu and dense"] = lambda x: silu(F.silu(x)), list(silu.parameters())
         ways |= _pykan_of_other_curves(widths)
-    racing = {name: varied(_timed(way, learns, setting), pool) for name, (way, learns) in ways.items()}
+    racing = {name: varied(timed(way, learns, str(setting["pass"])), pool) for name, (way, learns) in ways.items()}
     dense = dense_of(ours, widths)
-    return racing | both_ways("dense", varied(_timed(dense, list(dense.parameters()), setting), pool))
+    return racing | both_ways("dense", varied(timed(dense, list(dense.parameters()), str(setting["pass"])), pool))
 
 
 def _pykan_of_other_curves(widths: Sequence[int]) -> dict[str, tuple[Way, Sequence[Tensor]]]:
@@ -173,15 +152,6 @@ def _default_is_raced(setting: Setting) -> bool:
     """pykan as it comes takes many seconds a call where there are more edges."""
     widths = _widths(setting)
     return max(widths) <= 64 or (widths[0] == 784 and setting["pass"] == FORWARD)
-
-
-def _agree(ways: dict[str, tuple[Way, Sequence[Tensor]]], x: Tensor) -> None:
-    with torch.no_grad():
-        wanted = ways["ours"][0](x)
-        for name, (way, _) in ways.items():
-            error = float((way(x) - wanted).abs().max() / wanted.abs().max())
-            if not error <= 1e-5:
-                raise AssertionError(f"{name} differs from our layers with the same weights by {error:.1e}.")
 
 
 def work(setting: Setting) -> Work:

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from labkit.layers.memory.product_key_memory import ProductKeyMemory
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.baselines import DenseFeedforward
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
 from labkit.workbench.scoreboard.timing import varied
-
-FORWARD, BOTH = "forward", "forward and backward"
+from labkit.workbench.scoreboard.ways import BOTH, FORWARD, plainly, timed
 
 
 def _sizes(setting: Setting) -> tuple[int, int, int, int, int]:
@@ -32,17 +30,7 @@ def _active(setting: Setting) -> int:
 
 
 def _timed(layer: nn.Module, setting: Setting) -> Callable[[Tensor], object]:
-    def forward(x: Tensor) -> object:
-        with torch.no_grad():
-            return layer(x)
-
-    def both(x: Tensor) -> object:
-        layer.zero_grad(set_to_none=True)
-        out = layer(x.detach().requires_grad_())
-        out.backward(out.detach())
-        return out
-
-    return forward if setting["pass"] == FORWARD else both
+    return timed(layer, list(layer.parameters()), str(setting["pass"]))
 
 
 def peer_like(layer: ProductKeyMemory) -> nn.Module:
@@ -76,11 +64,7 @@ def contestants(setting: Setting) -> Contestants:
     pool = [torch.randn(1, tokens, width) for _ in range(4)]
     ours = _timed(layer, setting)
 
-    def reference(x: Tensor) -> object:
-        with kernels("reference"):
-            return ours(x)
-
-    racing = {"ours": varied(ours, pool), "reference": varied(reference, pool)}
+    racing = {"ours": varied(ours, pool), "reference": varied(plainly(ours), pool)}
     if setting["pass"] == BOTH:
         racing["ours, sparse gradient"] = varied(_sparsely(layer, ours), pool)
     racing |= both_ways("active", varied(_timed(dense, setting), pool))

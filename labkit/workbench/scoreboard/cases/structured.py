@@ -15,15 +15,13 @@ from labkit.layers.structured.block_shuffle_linear import BlockShuffleLinear
 from labkit.layers.structured.butterfly_linear import ButterflyLinear
 from labkit.layers.structured.low_rank_linear import LowRankLinear
 from labkit.parts.kernels.blocks import block_diagonal
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
 from labkit.workbench.scoreboard.timing import varied
+from labkit.workbench.scoreboard.ways import BOTH, FORWARD, Way, plainly, require_alike, timed
 
-FORWARD, BOTH = "forward", "forward and backward"
 LOW_RANK, DIAGONAL, MONARCH, BUTTERFLY = "low rank", "block diagonal", "monarch", "butterfly"
 FORMS = (LOW_RANK, DIAGONAL, MONARCH, BUTTERFLY)
-Way = Callable[[Tensor], Tensor]
 
 
 class BlockDiagonal(nn.Module):
@@ -129,21 +127,6 @@ def peer_like(form: str, layer: nn.Module) -> nn.Module:
     return peer
 
 
-def _timed(way: Way, learns: Sequence[Tensor], setting: Setting) -> Callable[[Tensor], object]:
-    def forward(x: Tensor) -> object:
-        with torch.no_grad():
-            return way(x)
-
-    def both(x: Tensor) -> object:
-        for one in learns:
-            one.grad = None
-        out = way(x.detach().requires_grad_())
-        out.backward(out.detach())
-        return out
-
-    return forward if setting["pass"] == FORWARD else both
-
-
 def contestants(setting: Setting) -> Contestants:
     """All that compute the same, compared once before they are timed; and the dense layer."""
     form, width, batch = str(setting["form"]), int(setting["width"]), int(setting["batch"])
@@ -151,11 +134,7 @@ def contestants(setting: Setting) -> Contestants:
     ways = ways_of(form, layer)
     own = list(layer.parameters())
 
-    def plain(x: Tensor) -> Tensor:
-        with kernels("reference"):
-            return layer(x)
-
-    same: dict[str, tuple[Way, Sequence[Tensor]]] = {"ours": (layer, own), "reference|layer": (plain, own)}
+    same: dict[str, tuple[Way, Sequence[Tensor]]] = {"ours": (layer, own), "reference|layer": (plainly(layer), own)}
     same |= {f"reference|{name}": way for name, way in ways.items()}
     if form == BUTTERFLY:
         torch._dynamo.reset()  # else the loops of earlier settings count as its recompilations, of which it allows a few
@@ -167,18 +146,9 @@ def contestants(setting: Setting) -> Contestants:
     except ImportError:
         pass
     pool = [torch.randn(batch, width) for _ in range(4)]
-    _agree(same, pool[0])
-    racing = {name: varied(_timed(way, learns, setting), pool) for name, (way, learns) in same.items()}
-    return racing | both_ways("dense", varied(_timed(dense, list(dense.parameters()), setting), pool))
-
-
-def _agree(same: dict[str, tuple[Way, Sequence[Tensor]]], x: Tensor) -> None:
-    with torch.no_grad():
-        wanted = same["ours"][0](x)
-        for name, (way, _) in same.items():
-            error = float((way(x) - wanted).abs().max() / wanted.abs().max())
-            if not error <= 1e-5:
-                raise AssertionError(f"{name} differs from our layer with the same weights by {error:.1e}.")
+    require_alike({name: way for name, (way, _) in same.items()}, pool[0])
+    racing = {name: varied(timed(way, learns, str(setting["pass"])), pool) for name, (way, learns) in same.items()}
+    return racing | both_ways("dense", varied(timed(dense, list(dense.parameters()), str(setting["pass"])), pool))
 
 
 def active(form: str, width: int) -> int:

@@ -1,26 +1,24 @@
-"""Trees against the dense layer of the width that they train, against the public package and against the published code.
+"""Trees against the dense layer of the width that they train, and against the public package.
 
 Routing is that of random weights on random inputs: nearly even over the leaves, which is the hardest case for caches.
 """
 
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
-from labkit.layers.feedforward.neuron_trees import NeuronTrees
-from labkit.parts.kernels.engine import kernels
 from labkit.workbench.baselines import DenseFeedforward
 from labkit.workbench.scoreboard.case import Case, Contestants, Goal, Setting, Work
 from labkit.workbench.scoreboard.ceilings import both_ways
-from labkit.workbench.scoreboard.floors import moves
 from labkit.workbench.scoreboard.timing import varied
+from labkit.workbench.scoreboard.ways import plainly, require_alike
 
 WIDTH = 768
+ASTRAY = 0.01
+"""Part of the inputs whose path may differ, as a score next to zero may turn either way."""
 POOL = 4096
 """Inputs in all that the calls of a contestant take in turn."""
 
@@ -29,35 +27,21 @@ def _tree(setting: Setting) -> tuple[int, int, int]:
     return int(setting["depth"]), int(setting["leaf"]), int(setting["batch"])
 
 
-def _inputs(batch: int, width: int = WIDTH) -> list[Tensor]:
+def inputs_of(batch: int, width: int = WIDTH) -> list[Tensor]:
     return [torch.randn(batch, width) for _ in range(max(2, min(64, POOL // batch)))]
-
-
-def _plainly(compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def reference(x: Tensor) -> Tensor:
-        with kernels("reference"):
-            return compute(x)
-
-    return reference
-
-
-def _agree(one: Tensor, other: Tensor, who: str) -> None:
-    wrong = ((one - other).abs().amax(-1) > 1e-4 * other.abs().max()).float().mean()
-    if wrong > 0.01:  # a score next to zero may turn either way
-        raise AssertionError(f"{who} gives another answer with the same weights.")
 
 
 def inference(setting: Setting) -> Contestants:
     """Ours, our plain torch, the public package with the same weights, and the dense layer of the width that is trained."""
     depth, leaf, batch = _tree(setting)
-    model, inputs = FastFeedforward(WIDTH, WIDTH, depth=depth, leaf_width=leaf), _inputs(batch)
+    model, inputs = FastFeedforward(WIDTH, WIDTH, depth=depth, leaf_width=leaf), inputs_of(batch)
     nn.init.zeros_(model.leaves.out_bias)  # the package leaves it out in evaluation
     ours, dense = model.eval(), DenseFeedforward(WIDTH, WIDTH, width=2**depth * leaf).eval()
-    found: Contestants = {"ours": varied(ours, inputs), "reference": varied(_plainly(ours), inputs)}
+    found: Contestants = {"ours": varied(ours, inputs), "reference": varied(plainly(ours), inputs)}
     found |= both_ways("dense", varied(dense, inputs))
     package = _package(model, depth, leaf)
     if package is not None and batch <= 256:
-        _agree(package(inputs[0]), ours(inputs[0]), "fastfeedforward")
+        require_alike({"ours": ours, "fastfeedforward": package}, inputs[0], tolerance=1e-4, astray=ASTRAY)
         found["fastfeedforward"] = varied(package, inputs)
     return found
 
@@ -81,28 +65,28 @@ def inference_work(setting: Setting) -> tuple[Work, Work]:
     depth, leaf, batch = _tree(setting)
     leaves, row = 2**depth, 4 * WIDTH
     weights = row * 2 * leaf
-    after = (_met(leaves, batch) * weights, leaves * weights), _written(batch)
+    after = (met(leaves, batch) * weights, leaves * weights), written(batch)
     flops = 2.0 * batch * WIDTH * 2 * leaf
     last = Work(flops, after[1:], scattered=after[:1]) if leaf == 1 else Work(flops, after)
-    return _way_down(depth, batch, row), last
+    return way_down(depth, batch, row), last
 
 
-def _met(places: int, batch: int) -> float:
+def met(places: int, batch: int) -> float:
     """How many of so many places are reached by at least one input, expected where each is as likely."""
     return places * (1 - (1 - 1 / places) ** batch)
 
 
-def _way_down(depth: int, batch: int, row: int, rows: int = 1) -> Work:
+def way_down(depth: int, batch: int, row: int, rows: int = 1) -> Work:
     """Each input reads a node's `rows` rows on every level, from where the tree lies down to that level; and itself."""
     sizes = [row * rows * (2 ** (level + 1) - 1) for level in range(depth)]
-    first = [_met(2**level, batch) for level in range(depth)]
+    first = [met(2**level, batch) for level in range(depth)]
     once = tuple((row * rows * met, size) for met, size in zip(first, sizes, strict=True))
     again = tuple((row * rows * (batch - met), size) for met, size in zip(first, sizes, strict=True))
     inputs = row * batch, row * batch * max(2, min(64, POOL // batch))
     return Work(2.0 * batch * WIDTH * depth * rows, (inputs,), again, once)
 
 
-def _written(batch: int) -> tuple[float, float]:
+def written(batch: int) -> tuple[float, float]:
     """Outputs: what is written is read before, a cache line at a time."""
     return 8.0 * WIDTH * batch, 4.0 * WIDTH * batch
 
@@ -114,12 +98,12 @@ TRAINED = ((5, 8, 784, 10), (3, 384, 768, 768), (5, 96, 768, 768), (7, 24, 768, 
 def training(setting: Setting) -> Contestants:
     """A step of the soft tree, and of the dense layer whose matrix products it contains."""
     depth, leaf, into, out = (int(setting[name]) for name in ("depth", "leaf", "in", "out"))
-    inputs = _inputs(int(setting["batch"]), into)
+    inputs = inputs_of(int(setting["batch"]), into)
     tree = FastFeedforward(into, out, depth=depth, leaf_width=leaf)
     dense = nn.Sequential(nn.Linear(into, 2**depth * leaf), nn.ReLU(), nn.Linear(2**depth * leaf, out))
     found: Contestants = {
         "ours": varied(_step(tree), inputs),
-        "reference": varied(_plainly(_step(tree)), inputs),
+        "reference": varied(plainly(_step(tree)), inputs),
         **both_ways("dense", varied(_step(dense), inputs)),
     }
     try:
@@ -148,41 +132,6 @@ def training_work(setting: Setting) -> Work:
     first, second = (leaves * leaf + leaves - 1) * into, leaves * (leaf + 1) * out
     moved = 4.0 * (2 * (first + second) + 3 * batch * leaves * leaf)
     return Work(2.0 * batch * (2 * first + 3 * second), moved)
-
-
-def neurons(setting: Setting) -> Contestants:
-    """Ours, our plain torch, the published batched form with the same weights, and the dense layer of as many neurons."""
-    depth, batch = int(setting["depth"]), int(setting["batch"])
-    model, inputs = NeuronTrees(WIDTH, WIDTH, depth=depth), _inputs(batch)
-    ours, published = model.eval(), partial(batched, model)
-    _agree(published(inputs[0]), ours(inputs[0]), "the published form")
-    dense = DenseFeedforward(WIDTH, WIDTH, width=2**depth - 1).eval()
-    return {
-        "ours": varied(ours, inputs),
-        "reference": varied(_plainly(ours), inputs),
-        "published form": varied(published, inputs),
-        **both_ways("dense", varied(dense, inputs)),
-    }
-
-
-def batched(model: NeuronTrees, x: Tensor) -> Tensor:
-    """As the paper's code does it: at each level the rows' own weights are gathered and multiplied in a batch."""
-    weight, bias, table = model.in_weight[0], model.in_bias[0], model.out_weight[0]
-    node, nodes, scores = torch.zeros(len(x), dtype=torch.int64), [], []
-    for _ in range(model.depth):
-        score = torch.bmm(x.unsqueeze(1), weight[node].unsqueeze(-1)).flatten() + bias[node]
-        nodes.append(node)
-        scores.append(score)
-        node = 2 * node + 1 + (score >= 0)
-    said = F.gelu(torch.stack(scores, 1)).unsqueeze(1)
-    return torch.bmm(said, table[torch.stack(nodes, 1)]).squeeze(1)
-
-
-def neuron_work(setting: Setting) -> Work:
-    """At every node met two rows: the question, and what the neuron says."""
-    depth, batch = int(setting["depth"]), int(setting["batch"])
-    down = _way_down(depth, batch, 4 * WIDTH, rows=2)
-    return Work(down.flops, (*moves(down), _written(batch)), down.again, down.scattered)
 
 
 def _of(depth: int, leaf: int, *batches: int) -> tuple[Setting, ...]:
@@ -273,29 +222,5 @@ cases = (
             ),
         ),
         quick=({"depth": 5, "leaf": 8, "in": 784, "out": 10, "batch": 256},),
-    ),
-    Case(
-        name="neuron_trees",
-        title="A tree of neurons, 4095 nodes of which 12 are met",
-        says="768 -> 768, against dense of 4095 neurons and against the batched form that was published.",
-        settings=tuple({"depth": 12, "batch": batch} for batch in (1, 8, 64, 256, 1024)),
-        contestants=neurons,
-        work=neuron_work,
-        learns=False,
-        goals=(
-            Goal(
-                "At least 78 times as fast as dense for one input (the paper's figure)",
-                "dense",
-                at_least=78,
-                where=lambda s: s["batch"] == 1,
-            ),
-            Goal(
-                "At least 40 times as fast as the published batched form at batch 64 to 1,024",
-                "published form",
-                at_least=40,
-                where=lambda s: int(s["batch"]) >= 64,
-            ),
-        ),
-        quick=({"depth": 12, "batch": 1}, {"depth": 12, "batch": 64}),
     ),
 )
