@@ -62,6 +62,8 @@ def _judged(goal: Goal, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     gone = len(meant) - len(measured)
     why = f"{gone} of its {len(meant)} settings could not be measured" if gone else ""
     verdict = "missed" if missed else "out of reach" if beyond else "met"
+    if missed and goal.against != "floor" and (most := _most(goal, rows[worst["row"]])):
+        why = "; ".join(filter(None, (why, f"the hardware would allow {_bound(goal, most)} there")))
     if beyond:
         why = "; ".join(filter(None, (why, _limit(goal, [rows[one["row"]] for one in beyond], len(missed)))))
     if gone and verdict == "met":
@@ -93,13 +95,16 @@ def _beyond(goal: Goal, row: Mapping[str, Any]) -> bool:
     return most is not None and _slack(goal, most) < 1
 
 
+def _bound(goal: Goal, most: float) -> str:
+    return f"{_times(most)} times as fast" if goal.at_least is not None else f"{_times(1 / most)} times the time"
+
+
 def _limit(goal: Goal, rows: Sequence[Mapping[str, Any]], missed: int) -> str:
     """What the machine allows at most where that is less than was promised."""
     row = min(rows, key=lambda one: _slack(goal, _most(goal, one) or 0.0))
     most, says = _most(goal, row) or 0.0, row["floor"]["says"]
-    limit = f"{_times(most)} times as fast" if goal.at_least is not None else f"{_times(1 / most)} times the time"
     also = f"at {len(rows)} other{'s' * (len(rows) > 1)} " if missed else ""
-    return f"{also}this machine allows {limit} at {in_words(row['setting'])} and no more ({says})"
+    return f"{also}this machine allows {_bound(goal, most)} at {in_words(row['setting'])} and no more ({says})"
 
 
 def _nothing(why: str) -> dict[str, Any]:
