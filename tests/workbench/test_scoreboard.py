@@ -351,6 +351,8 @@ def test_what_even_the_hardware_cannot_give_is_out_of_reach():
     assert "4 times as fast as dense" in both["measured"]
     assert "at 1 other this machine allows" in both["why"]
     assert judged(Goal("", "dense", at_most=1.1), row(dense=0.5, floor=0.8))["verdict"] == "out of reach"
+    assert judged(goal, row(dense=4.8, floor=1.01))["verdict"] == "missed"  # a floor that we are faster than
+    assert judged(goal, row(dense=3, floor=0.61))["verdict"] == "missed"  # 4.92 and 5 cannot be told apart
     assert judged(Goal("", "floor", at_least=0.9), row(floor=0.5))["verdict"] == "missed"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from labkit.workbench.scoreboard.case import Case, Goal, Setting
 
 VERDICTS = ("met", "missed", "out of reach", "not measurable")
+CLEAR = 1.03
+"""Ceilings are measured to a few percent: what would be out of reach by less is missed."""
 CONVENTION = ("ours", "reference", "dense", "active")
 PEERS = "pip install 'labkit[peers]'"
 
@@ -56,7 +58,7 @@ def _judged(goal: Goal, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         {"row": place, "value": middle, "low": low, "high": high, "holds": _slack(goal, middle) >= 1}
         for place, middle, low, high in measured
     ]
-    beyond = [one for one in where if not one["holds"] and _beyond(goal, rows[one["row"]])]
+    beyond = [one for one in where if not one["holds"] and _beyond(goal, rows[one["row"]], one["value"])]
     missed = [one for one in where if not one["holds"] and one not in beyond]
     worst = min(missed or where, key=lambda one: _slack(goal, one["value"]))
     gone = len(meant) - len(measured)
@@ -89,10 +91,13 @@ def _most(goal: Goal, row: Mapping[str, Any]) -> float | None:
     return known.get("most", {}).get(other) or row["contestants"][other]["median"] / known["least"]
 
 
-def _beyond(goal: Goal, row: Mapping[str, Any]) -> bool:
-    """Whether even the least time that this machine needs would not be enough."""
+def _beyond(goal: Goal, row: Mapping[str, Any], value: float) -> bool:
+    """Whether even the least time that this machine needs would clearly not be enough.
+
+    A floor that ours is near to or below was measured at another moment than ours, and says nothing.
+    """
     most = None if goal.against == "floor" else _most(goal, row)
-    return most is not None and _slack(goal, most) < 1
+    return most is not None and _slack(goal, CLEAR * most) < 1 and value < most
 
 
 def _bound(goal: Goal, most: float) -> str:
