@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from labkit.layers.feedforward.neuron_trees import NeuronTrees
 from labkit.parts.kernels import card, engine, threads
 from labkit.parts.kernels.engine import Kernel, heard, kernels, suits
 from labkit.parts.kernels.errors import KernelError
+from labkit.parts.kernels.fresh import fresh
 from labkit.parts.kernels.soft_tree import leaf_shares
 from labkit.parts.kernels.tree import hard_leaves
 from labkit.parts.tree import Branching
@@ -508,3 +510,29 @@ def test_no_name_of_numba_is_left_in_an_object_file():
     assert "abort" in needs
     assert not [name for name in needs if name.startswith(ERRORS)]
     assert without_errors(changed) == (changed, needs)  # nothing is left to change
+
+
+def pages_of(address: int) -> str:
+    """What Linux says of the memory at this address."""
+    found = ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if "-" in head and not head.endswith(":"):
+            start, end = (int(one, 16) for one in head.split("-"))
+            found = "" if not start <= address < end else head
+        elif found and line.startswith("VmFlags"):
+            return line
+    return ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="large pages are asked for on Linux only")
+def test_large_results_lie_in_large_pages_and_small_ones_are_left_alone():
+    large, small = fresh(2**11, 2**13), fresh(3, 5)
+    assert large.shape == (2**11, 2**13)
+    assert small.shape == (3, 5)
+    assert large.fill_(2.0).sum() == 2**25
+    flags = pages_of(large.data_ptr() + 2**22).split()
+    if not flags:
+        pytest.skip("this system does not say how memory lies")
+    assert "hg" in flags
+    assert "hg" not in pages_of(small.data_ptr()).split()

@@ -16,6 +16,7 @@ from labkit.parts.kernels.cpu.expert_sizes import BLOCK, CHUNK, COMBINED, LINES,
 from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.expert_plan import Plan, out_of_range, padded_to, plan_length, room, scratch_sizes
 from labkit.parts.kernels.fast_path import FastPath
+from labkit.parts.kernels.fresh import fresh
 
 _forward, _combine, _few = Kernel("experts", "forward"), Kernel("experts", "combine"), Kernel("experts", "few")
 _backward_rows = Kernel("expert_gradients", "backward_rows")
@@ -209,7 +210,7 @@ def _compute_slopes(
 
     def layer(rows: Tensor, units: Tensor, like: Tensor, weighted: bool) -> tuple[Tensor, Tensor]:
         wide = like.shape[-1]
-        slope, bias_slope = torch.empty(like.shape), torch.empty(count, wide if weighted else inner)
+        slope, bias_slope = fresh(*like.shape), torch.empty(count, wide if weighted else inner)
         strips = -(-wide // STRIP)
         known.slots()
         _backward_weights(

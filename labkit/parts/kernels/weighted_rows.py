@@ -2,7 +2,7 @@
 
 Backward, reads are sorted by slot: each row of the table is then read once, and its gradient written once and in order,
 zeros included. The gradient of 512 x 512 slots of width 512 is a tensor of half a gigabyte; to get that much fresh memory
-takes the system about as long as all the arithmetic, which is what a sparse gradient saves.
+takes the system a good part of the time, which is what a sparse gradient saves.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from labkit.parts.kernels.engine import Kernel, Operation, threads_for
 from labkit.parts.kernels.fast_path import FastPath
+from labkit.parts.kernels.fresh import fresh
 
 _sums, _sort, _slopes = (Kernel("weighted_rows", name) for name in ("sums", "sort", "slopes"))
 
@@ -61,7 +62,7 @@ def _gradients(table: Tensor, index: Tensor, weights: Tensor, slope: Tensor, spa
         starts.data_ptr(), found.data_ptr(),
     )  # fmt: skip
     many, to_weights = int(found), torch.zeros_like(weights)
-    to_table = rows.new_empty(many, width) if sparse else rows.new_empty(table.shape)
+    to_table = fresh(many, width) if sparse else fresh(*table.shape)
     threads = threads_for(float(index.numel()) * width + to_table.numel())
     _slopes(
         min(many + 1, 16 * threads), rows.data_ptr(), width, weights.data_ptr(), reads, slope.data_ptr(),
