@@ -536,3 +536,19 @@ def test_large_results_lie_in_large_pages_and_small_ones_are_left_alone():
         pytest.skip("this system does not say how memory lies")
     assert "hg" in flags
     assert "hg" not in pages_of(small.data_ptr()).split()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="this system has other rules for who may write where")
+def test_code_is_not_taken_from_where_everybody_may_write(tmp_path, monkeypatch):
+    from labkit.parts.kernels import compiling
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    compiling.folder.cache_clear()
+    try:
+        place = compiling.folder()
+        assert place.parent == tmp_path
+        place.chmod(0o777)
+        compiling.folder.cache_clear()
+        assert compiling.folder().parent != tmp_path
+    finally:
+        compiling.folder.cache_clear()

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -46,6 +47,8 @@ def folder() -> Path:
         own = place / f"kernels-{_stamp()}"
         with suppress(OSError):
             own.mkdir(parents=True, exist_ok=True)
+            if not _ours(own):
+                continue
             with tempfile.TemporaryFile(dir=own):
                 pass
             for old in place.glob("kernels-*"):
@@ -53,6 +56,14 @@ def folder() -> Path:
                     shutil.rmtree(old, ignore_errors=True)
             return own
     return Path(tempfile.mkdtemp(prefix="labkit-kernels-"))
+
+
+def _ours(place: Path) -> bool:
+    """Whether nobody else could have put code there: what is found in it is run."""
+    if not hasattr(os, "getuid"):
+        return True
+    known = place.stat()
+    return known.st_uid in (0, os.getuid()) and not known.st_mode & stat.S_IWOTH
 
 
 def _stamp() -> str:
