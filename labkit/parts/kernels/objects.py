@@ -53,7 +53,7 @@ def keep(path: Path, compiled: Any) -> None:
     """Write a kernel that numba has just compiled; nothing is kept where something stands against it."""
     if not USED:
         return
-    with suppress(OSError, RuntimeError, AttributeError, struct.error):
+    with suppress(OSError, RuntimeError, ValueError, AttributeError, struct.error):  # such as: it was in numba's cache
         found = without_errors(bytes(compiled._library._get_compiled_object()))
         if found is None or not all(map(_known, found[1])):
             return
