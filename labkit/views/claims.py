@@ -26,11 +26,11 @@ STYLE = f"""
   color:var(--text);font:15px/1.45 {FONT};border-collapse:collapse;width:100%;max-width:72rem;margin:.5rem 0}}
 .lab-claims caption {{text-align:left;font-weight:600;padding:.2rem .6rem .5rem;color:var(--text)}}
 .lab-claims th,.lab-claims td {{
-  text-align:left;vertical-align:top;padding:.5rem .6rem;border:0;border-bottom:1px solid var(--rule);
+  text-align:left!important;vertical-align:top;padding:.5rem .6rem;border:0;border-bottom:1px solid var(--rule);
   background:transparent;color:var(--text);white-space:normal;overflow-wrap:anywhere}}
 .lab-claims thead th {{font-weight:600;color:var(--dim);border-bottom-width:2px;overflow-wrap:normal}}
 .lab-claims tbody th {{font-weight:400}}
-.lab-claims tbody tr {{background:transparent}}
+.lab-claims tbody tr {{background:transparent!important}}
 .lab-claims small {{display:block;color:var(--dim);font-size:14px}}
 .lab-claims .verdict {{font-weight:600;white-space:nowrap}}
 .lab-claims .sign {{

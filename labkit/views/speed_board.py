@@ -12,7 +12,7 @@ from labkit.views.theme import SMALL, look, styled
 from labkit.views.thinning import compact, evenly
 from labkit.views.wording import counted, escaped, listed, number, seconds, sentence, short, unique
 
-CONTESTANTS, SETTINGS, ROW, LETTERS, TOLD = 12, 40, 54, 46, 3
+CONTESTANTS, SETTINGS, ROW, LETTERS, TOLD = 12, 40, 54, 62, 3
 OURS, FLOOR = "ours", "floor: what the hardware needs"
 ORDER = (0.25, 0.5, 0.75)
 BASIS = "median time of one call, whiskers from quartile to quartile; each line of the grid is ten times as long"

@@ -388,6 +388,7 @@ def test_a_goal_is_for_its_settings_only():
 def test_a_setting_is_said_in_words():
     assert in_words({"depth": 5, "leaf_width": 4096, "threads": 1}) == "depth 5, leaf width 4,096"
     assert in_words({"threads": 2, "share": 0.5}) == "threads 2, share 0.5"
+    assert in_words({"form": "low rank", "width": 8, "pass": "forward"}) == "low rank, width 8, forward"
 
 
 # --- boards --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Any
 from labkit.workbench.scoreboard.case import Case, Goal, Setting
 
 VERDICTS = ("met", "missed", "out of reach", "not measurable")
+SELF_EVIDENT = ("pass", "form")
+"""Sizes whose value says what it is: "forward", not "pass forward"."""
 CLEAR = 1.03
 """Ceilings are measured to a few percent: what would be out of reach by less is missed."""
 CONVENTION = ("ours", "reference", "dense", "active")
@@ -20,7 +22,11 @@ PEERS = "pip install 'labkit[peers]'"
 def in_words(setting: Setting) -> str:
     """The sizes of a row as people read them: depth 5, leaf 32, batch 256."""
     return ", ".join(
-        f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ')} {value:,}"
+        if isinstance(value, int)
+        else str(value)
+        if name in SELF_EVIDENT
+        else f"{name.replace('_', ' ')} {value}"
         for name, value in setting.items()
         if (name, value) != ("threads", 1)
     )
