@@ -1,7 +1,7 @@
 """Fresh memory for a large result, in large pages where the system has them.
 
-A system hands memory out page by page, when it is first touched. For the gradient of a table of half a gigabyte that takes
-longer than to compute it; in pages of two megabytes, which Linux gives where it is asked to, half as long.
+A system hands memory out page by page, when it is first touched. For the gradient of a table of half a gigabyte that is a
+good part of the step; in pages of two megabytes, which Linux gives where it is asked to, it takes half as long.
 """
 
 import ctypes

@@ -72,7 +72,7 @@ def bank_contestants(setting: Setting) -> Contestants:
         ways["transformers"] = lambda x, index, weights: theirs(held, x, index, weights), list(held.parameters())
     except ImportError:
         pass
-    require_alike({name: way for name, (way, _) in ways.items()}, *pool[0], tolerance=1e-4)
+    require_alike({name: way for name, (way, _) in ways.items()}, *pool[0])
     racing = {name: varied(timed(*way, direction), pool) for name, way in ways.items()}
     rows = [(x,) for x, _, _ in pool]
     for name, width in (("active", chosen * HIDDEN), ("dense", experts * HIDDEN)):
