@@ -235,3 +235,29 @@ def test_everything_that_is_measured_of_somebody_elses_model_is_drawn(page, serv
     # once, when pictures were turned quickly, plotly said this of one that was gone; why is not known
     assert [error for error in page.errors if "_guiEditing" not in error] == []
     assert page.outside == []
+
+
+def test_a_change_that_comes_before_a_widget_is_drawn_is_no_error(page, server):
+    """A slow browser hears of new options while a neighbour of the list still loads."""
+    page.goto(f"{server}/study?name=fast_feedforward", timeout=60_000)
+    page.get_by_role("heading", name="Hold it").wait_for(timeout=60_000)
+    drawn = page.evaluate(
+        """async () => {
+            const { build_view } = Bokeh.require("core/build_views");
+            const made = Bokeh.documents[0].get_model_by_name("theme").document;
+            const list = [...made._all_models.values()].find((one) => one.type.endsWith("CustomSelect"));
+            const copy = new list.constructor({ options: ["first"] });
+            const view = await build_view(copy, { parent: null });
+            copy.options = ["early"];
+            copy.disabled = true;
+            copy.disabled = false;
+            view.render_to(document.body);
+            view.r_after_render();
+            const first = view.input_el.innerText.trim();
+            copy.options = ["late"];
+            copy.disabled = true;
+            return [first, view.input_el.innerText.trim(), view.input_el.disabled];
+        }"""
+    )
+    assert drawn == ["early", "late", True]
+    assert page.errors == []

@@ -97,7 +97,7 @@ def tab(context, dashboard):
     page = context.new_page()
     page.errors = []
     page.on("console", lambda said: page.errors.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("pageerror", lambda error: page.errors.append(str(error.stack or error)))
     page.goto(f"{dashboard.address}/study?name=fast_feedforward", timeout=LONG)
     page.get_by_role("heading", name="Hold it").wait_for(timeout=LONG)
     return page

@@ -19,9 +19,10 @@ from labkit.layers.feedforward.fast_feedforward import FastFeedforward
 from labkit.layers.feedforward.master_leaf_feedforward import MasterLeafFeedforward
 from labkit.layers.feedforward.neuron_trees import NeuronTrees
 from labkit.parts.kernels import card, engine, threads
+from labkit.parts.kernels import fresh as fresh_module
 from labkit.parts.kernels.engine import Kernel, heard, kernels, suits
 from labkit.parts.kernels.errors import KernelError
-from labkit.parts.kernels.fresh import fresh
+from labkit.parts.kernels.fresh import PAGE, fresh
 from labkit.parts.kernels.soft_tree import leaf_shares
 from labkit.parts.kernels.tree import hard_leaves
 from labkit.parts.tree import Branching
@@ -529,16 +530,22 @@ def pages_of(address: int) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="large pages are asked for on Linux only")
-def test_large_results_lie_in_large_pages_and_small_ones_are_left_alone():
-    large, small = fresh(2**11, 2**13), fresh(3, 5)
+def test_large_results_lie_in_large_pages_and_small_ones_are_left_alone(monkeypatch):
+    advise, asked = fresh_module._adviser(), []
+    monkeypatch.setattr(fresh_module, "_adviser", lambda: lambda *wish: asked.append(wish) or advise(*wish))
+    large = fresh(2**11, 2**13)
     assert large.shape == (2**11, 2**13)
-    assert small.shape == (3, 5)
     assert large.fill_(2.0).sum() == 2**25
+    ((first, size, _),) = asked
+    assert large.data_ptr() <= first < large.data_ptr() + PAGE
+    assert large.data_ptr() + large.nbytes - PAGE < first + size <= large.data_ptr() + large.nbytes
+    small = fresh(3, 5)
+    assert small.shape == (3, 5)
+    assert len(asked) == 1
     flags = pages_of(large.data_ptr() + 2**22).split()
     if not flags:
         pytest.skip("this system does not say how memory lies")
     assert "hg" in flags
-    assert "hg" not in pages_of(small.data_ptr()).split()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="this system has other rules for who may write where")
