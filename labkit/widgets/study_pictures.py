@@ -1,5 +1,7 @@
 """Which pictures a study's measurements give: chosen by what was measured, each drawn only when it is looked at."""
 
+from importlib import import_module
+
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -13,7 +15,28 @@ CURVE = {"arm", "seed", "step", "mode"}
 def pictures(data: xr.Dataset) -> list[Picture]:
     """The pictures that these measurements allow, in the order in which they are read."""
     found = [_curves(data), _tree(data), _usage(data), _visits(data), _hardening(data), _latency(data)]
+    found += [_declared(values) for values in data.values()]
     return [picture for picture in found if picture is not None]
+
+
+def _declared(values: xr.DataArray) -> Picture | None:
+    """The picture that a measurement asks for: attribute `view` is a view's name, `says` what there is to see in it.
+
+    Arm, seed and layer are chosen; with an attribute `mean` over the seeds, as where a seed says little, they are averaged.
+    """
+    view, says = values.attrs.get("view"), values.attrs.get("says", "")
+    if not view:
+        return None
+    averaged = bool(values.attrs.get("mean")) and "seed" in values.dims
+    kept = values.mean("seed", keep_attrs=True) if averaged else values
+
+    def draw(chosen: Chosen, dark: bool) -> go.Figure:
+        one = _one(kept, chosen)
+        for dim in one.dims:
+            one = one.dropna(dim, how="all")
+        return getattr(import_module(f"labkit.views.{view}"), view)(one, dark=dark)
+
+    return Picture(_title(values), says + " Mean over the seeds." * averaged, draw, _choices(kept))
 
 
 def _curves(data: xr.Dataset) -> Picture | None:
@@ -131,7 +154,7 @@ def _latency(data: xr.Dataset) -> Picture | None:
 
 def _choices(values: xr.DataArray) -> dict[str, list[str]]:
     """What must be chosen before one tree can be drawn, without the arms that have no values."""
-    kept = values.dropna("arm", how="all")
+    kept = values.dropna("arm", how="all") if "arm" in values.dims else values
     return {label: [str(one) for one in kept[dim].values] for dim, label in AXES.items() if dim in kept.dims}
 
 

@@ -65,7 +65,9 @@ class Study:
     final: Mapping[str, Probe] = field(default_factory=dict)
     """Measured once, after training."""
     extra: Mapping[str, Callable[[Scale], xr.DataArray]] = field(default_factory=dict)
-    """Measured once a study, without training: latencies."""
+    """Measured once a study, without training: latencies, equalities. An axis "arm" is kept as "timed"."""
+    shows: str = "test_accuracy"
+    """The probe that a curve follows while the study runs: test_accuracy, or test_loss where a task has no accuracy."""
 
     def at(self, scale: str) -> Scale:
         if scale not in self.scales:
@@ -103,7 +105,8 @@ class Study:
                 rows.append(self.train(arm, seed, size, watch=tell, stop=stop))
         data = _joined(rows, list(self.arms))
         for name, measure in self.extra.items():
-            data[name] = measure(size).rename({"arm": "timed"})
+            found = measure(size)
+            data[name] = found.rename({"arm": "timed"}) if "arm" in found.dims else found
         claims = [decide(claim, data).row() for claim in self.claims]
         facts = _provenance(size, started, time.perf_counter() - began) | ({"lost": lost} if lost else {})
         return Run(self.name, self.paper, scale, data, claims, facts)

@@ -226,16 +226,23 @@ class Observer:
         return self._probe_of
 
     def _can_test(self) -> bool:
-        return hasattr(self._run.task, "test") and hasattr(self._run.task, "accuracy") and self._run.task is not None
+        task = self._run.task
+        return task is not None and hasattr(task, "test") and hasattr(task, metric_of(task))
 
     def _test(self, photo: Photo, model: nn.Module) -> None:
         task = self._run.task
         x, target = task.test()
-        accuracy = float(task.accuracy(model(x[:TEST]), target[:TEST]))
+        metric = metric_of(task)
+        found = float(getattr(task, metric)(model(x[:TEST]), target[:TEST]))
         self._tested = time.monotonic()
-        if math.isfinite(accuracy) and not self._training.stepping.closed:
+        if math.isfinite(found) and not self._training.stepping.closed:
             journal = self._training.past.journal
-            self._training.stepping.soon(lambda: journal.add(photo.branch, photo.step, {"test_accuracy": accuracy}))
+            self._training.stepping.soon(lambda: journal.add(photo.branch, photo.step, {f"test_{metric}": found}))
+
+
+def metric_of(task: object) -> str:
+    """What a task is judged by: accuracy, or loss where nothing can be right or wrong."""
+    return getattr(task, "metric", "accuracy")
 
 
 def _of(branch: str, step: int, state: State) -> Photo:

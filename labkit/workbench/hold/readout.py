@@ -121,7 +121,7 @@ class Readout:
 
     @property
     def quantities(self) -> list[str]:
-        """What is recorded: training_loss, penalties by name, test_accuracy."""
+        """What is recorded: training_loss, penalties by name, and test_accuracy or test_loss."""
         return list(self.journal.quantities)
 
     def curve(self, quantity: str, branch: str | None = None) -> tuple[np.ndarray, np.ndarray]:
