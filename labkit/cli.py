@@ -93,6 +93,19 @@ def parser() -> Parser:
         "--jobs", type=int, default=JOBS, metavar="N", help=f"how many to train at once (default: {JOBS})"
     )
 
+    race = command(
+        "race", run_race, "Train layers in the same places at the same cost; without a ground, list what there is."
+    )
+    race.add_argument("on", nargs="?", metavar="GROUND", help="characters, images or digits")
+    race.add_argument("--layers", nargs="+", metavar="LAYER", help="who races beside the dense layer (default: all)")
+    race.add_argument("--match", choices=("parameters", "active_flops", "latency"), default="parameters")
+    race.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each layer (default: 3)")
+    race.add_argument("--no-tuning", action="store_true", help="all learn at the same rate")
+    race.add_argument("--save", action="store_true", help="keep it as the recorded race of this ground")
+    race.add_argument(
+        "--jobs", type=int, default=JOBS, metavar="N", help=f"how many to train at once (default: {JOBS})"
+    )
+
     new = command("new", run_new, "Start a new mechanism, its study and its notebook from templates.")
     new.add_argument("place", metavar="KIND.SHELF.NAME", help="such as layers.routing.my_gate")
     new.add_argument("paper", metavar="PAPER", help="the paper's id in the catalogue, such as P123")
@@ -153,6 +166,39 @@ def run_study(chosen: Any) -> int | None:
 
     tracking.log(run).result()
     print("Logged: the dashboard's Runs page shows its curves.")
+    return 0
+
+
+def run_race(chosen: Any) -> int | None:
+    from labkit import plain_text
+    from labkit.workbench.contenders import BASELINE, CONTENDERS
+    from labkit.workbench.grounds import GROUNDS
+    from labkit.workbench.race import race, races_folder
+
+    if chosen.on is None:
+        print(plain_text.table(("Ground", "What it is"), [(name, one.says) for name, one in GROUNDS.items()]))
+        print("\n" + plain_text.table(("Layer", "What it is"), [(name, one.says) for name, one in CONTENDERS.items()]))
+        return 0
+    line = plain_text.ProgressLine()
+    try:
+        run = race(
+            chosen.layers or [name for name in CONTENDERS if name != BASELINE],
+            on=chosen.on,
+            match=chosen.match,
+            seeds=chosen.seeds,
+            tune=not chosen.no_tuning,
+            watch=line,
+            jobs=chosen.jobs,
+        )
+    except KeyboardInterrupt:
+        line.close()
+        print("\nStopped; nothing was saved.", file=sys.stderr)
+        return 130
+    finally:
+        line.close()
+    print(plain_text.claims(run.claims))
+    if chosen.save:
+        print(f"\nSaved in {run.save(races_folder())}", flush=True)
     return 0
 
 

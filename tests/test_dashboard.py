@@ -27,6 +27,7 @@ from labkit.dashboard import (
     measured,
     paper,
     papers,
+    race,
     rerun,
     runs,
     source,
@@ -94,6 +95,29 @@ def texts(contents) -> str:
 
 
 # --- pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_race_page_says_what_it_will_train_and_shows_what_came_out(session, tmp_path, monkeypatch):
+    from labkit.workbench.race import race as run_race
+
+    (tmp_path / "data").symlink_to(ROOT / "assets" / "data", target_is_directory=True)
+    monkeypatch.setenv("LABKIT_ASSETS", str(tmp_path))
+    page = race.RacePage(session)
+    assert page.wish.names == race.FIRST
+    assert "24 trainings" in page.expects.object
+    page.tune.value = False
+    assert "12 trainings" in page.expects.object
+    page.layers.value = []
+    assert page.go.disabled
+    assert "Choose a layer" in page.expects.object
+    assert "No race is recorded" in texts(page.view())
+    run = run_race(["low rank"], on="digits", seeds=2, steps=6, tune=False)
+    run.save(tmp_path / "races")
+    page.on.value = "digits"
+    shown = texts(page.view())
+    assert "Better than dense?" in shown
+    assert "Low rank learns more than the dense layer" in shown
+    assert "Size 51" in shown
 
 
 def test_every_entry_of_the_navigation_is_a_page():

@@ -1,7 +1,7 @@
 """The dashboard as a web application: `serve(port, open_browser)` starts it; every page has an address of its own.
 
-Pages: /papers, /paper?id=P120, /study?name=fast_feedforward, /look, /runs, /speed, /source?file=... Nothing is fetched from
-anywhere but this server.
+Pages: /papers, /paper?id=P120, /study?name=fast_feedforward, /look, /race, /runs, /speed, /source?file=... Nothing is fetched
+from anywhere but this server.
 """
 
 import importlib
@@ -23,6 +23,7 @@ EXTENSIONS = {
     "source": (),
     "study": ("plotly",),
     "look": ("plotly",),
+    "race": ("plotly",),
     "runs": ("plotly", "tabulator"),
     "speed": ("plotly",),
 }

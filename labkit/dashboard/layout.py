@@ -16,7 +16,14 @@ from labkit.views.theme import FONT
 
 FOLDER = Path(__file__).resolve().parent
 PARTS = (FOLDER / "parts.css").read_text(encoding="utf-8")
-NAVIGATION = (("papers", "Papers"), ("study", "Study"), ("look", "Look inside"), ("runs", "Runs"), ("speed", "Speed"))
+NAVIGATION = (
+    ("papers", "Papers"),
+    ("study", "Study"),
+    ("look", "Look inside"),
+    ("race", "Race"),
+    ("runs", "Runs"),
+    ("speed", "Speed"),
+)
 SHAPES = {
     "shown": "✓",
     "contradicted": "✗",

@@ -54,11 +54,11 @@ STYLE = f"""
 """
 
 
-def claims(rows: Sequence[Mapping], *, dark: bool = False) -> str:
+def claims(rows: Sequence[Mapping], *, who: str = COLUMNS[0], dark: bool = False) -> str:
     """An HTML table, one row for each claim; the verdict is a sign, a word and a colour.
 
     It takes its colours from the page around it where the page has any (JupyterLab, the dashboard); else `dark`
-    chooses. On a narrow screen each claim becomes a block.
+    chooses. `who` stands above what is claimed. On a narrow screen each claim becomes a block.
 
     Shapes:
         rows: the claims of a recorded run: `says`, `rule`, `measured`, `verdict`, and where there are any `estimate`,
@@ -73,7 +73,7 @@ def claims(rows: Sequence[Mapping], *, dark: bool = False) -> str:
     body = "".join(_row(row) for row in rows)
     verdicts = [str(row["verdict"]) for row in rows]
     tally = ", ".join(f"{verdicts.count(one)} {one}" for one in VERDICTS if one in verdicts)
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
+    head = "".join(f'<th scope="col">{name}</th>' for name in (_text(who), *COLUMNS[1:]))
     return (
         f'<style>{STYLE}</style><table class="lab-claims{" lab-dark" if dark else ""}">'
         f"<caption>{counted(len(rows), 'claim')}: {tally}</caption>"

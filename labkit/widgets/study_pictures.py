@@ -16,7 +16,23 @@ def pictures(data: xr.Dataset) -> list[Picture]:
     """The pictures that these measurements allow, in the order in which they are read."""
     found = [_curves(data), _tree(data), _usage(data), _visits(data), _hardening(data), _latency(data)]
     found += [_declared(values) for values in data.values()]
+    if {"test_loss", "training_seconds", "parameters", "flops"} <= set(data):
+        found.append(race_picture(data))
     return [picture for picture in found if picture is not None]
+
+
+def race_picture(data: xr.Dataset) -> Picture:
+    """The end of a race or a study: the loss of every arm against what it cost."""
+
+    def draw(_chosen: Chosen, dark: bool) -> go.Figure:
+        from labkit.views.race import race
+        from labkit.workbench.race import costs
+
+        loss = data["test_loss"].isel(step=-1, drop=True)
+        return race(loss.sel(mode="hard", drop=True) if "mode" in loss.dims else loss, costs(data), dark=dark)
+
+    says = "Every arm at the end of its training: its test loss against parameters, operations and seconds of training."
+    return Picture("Loss against cost", says, draw, {})
 
 
 def _declared(values: xr.DataArray) -> Picture | None:

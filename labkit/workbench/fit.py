@@ -1,5 +1,6 @@
 """The training loop, the same for every trainer and every study: step, now and then measure, listen for a stop."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Event
 from typing import Any
@@ -39,7 +40,8 @@ def fit(
 ) -> xr.Dataset:
     """Train for `steps` batches and return what the probes measured, along an axis `step`.
 
-    The training loss is averaged since the previous measurement. `watch(step, values)` is called after every step
+    The training loss is averaged since the previous measurement; `training_seconds` is the processor time of this thread
+    that the steps took, without what measures. `watch(step, values)` is called after every step
     with the trainer's numbers and, at measurements, what the probes say in one number (hard, where there are two modes).
     Raises: Stopped when `stop` is set; LabError when the loss is no longer a number.
     """
@@ -48,18 +50,22 @@ def fit(
     trainer.start(model, task, steps)
     rows: list[xr.Dataset] = []
     losses: list[float] = []
+    seconds = 0.0
     for step in range(steps + 1):
         if stop is not None and stop.is_set():
             raise Stopped(f"Stopped at step {step} of {steps}; nothing was saved.")
         values = {}
         if step:
-            values = trainer.step(model, next(batches))
+            batch, began = next(batches), time.thread_time()
+            values = trainer.step(model, batch)
+            seconds += time.thread_time() - began
             losses.append(values["training_loss"])
             if not np.isfinite(losses[-1]):
                 raise LabError(f"The loss is no longer a number at step {step}: lower the learning rate.")
         if step in measure:
             row = measure_all(model, task, probes or {})
             row["training_loss"] = xr.DataArray(np.mean(losses) if losses else np.nan, attrs=LOSS)
+            row["training_seconds"] = xr.DataArray(seconds, attrs=SECONDS)
             rows.append(row.expand_dims(step=[step]))
             losses = []
             now = row.sel(mode="hard") if "mode" in row.dims else row
@@ -70,6 +76,7 @@ def fit(
 
 
 LOSS = {"long_name": "training loss", "units": "nats"}
+SECONDS = {"long_name": "processor time of training", "units": "s"}
 
 
 def measure_all(model: nn.Module, task, probes: Mapping[str, Probe]) -> xr.Dataset:

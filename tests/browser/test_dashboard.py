@@ -23,6 +23,7 @@ PAGES = {
     "study?name=fast_feedforward": "Fast feedforward networks",
     "look": "Look inside",
     "runs?from=recorded": "Runs",
+    "race": "Race",
     "speed": "Speed",
     "source?file=labkit/layers/feedforward/fast_feedforward.py": "labkit/layers/feedforward/fast_feedforward.py",
 }
@@ -84,7 +85,7 @@ def test_every_page_opens_with_a_title_no_error_and_no_request_to_the_outside(pa
     visit(page, f"{server}/{place}")
     assert page.get_by_role("heading", level=1).inner_text() == PAGES[place]
     assert page.title().endswith("· labkit")
-    assert page.get_by_role("navigation").get_by_role("link").count() == 5
+    assert page.get_by_role("navigation").get_by_role("link").count() == 6
     page.wait_for_load_state("networkidle")
     assert page.outside == []
     assert page.errors == []
@@ -168,6 +169,23 @@ def test_a_live_run_starts_draws_and_stops(page, server):
     stop.click()
     page.get_by_text("Stopped. Nothing was saved").wait_for(timeout=60_000)
     assert run.is_enabled()
+    assert page.errors == []
+
+
+def test_a_race_is_chosen_started_watched_and_stopped(page, server):
+    page.goto(f"{server}/race", timeout=60_000)
+    page.get_by_label("On", exact=True).select_option("Digits")
+    page.get_by_text("A plain network reads handwritten digits").wait_for(timeout=30_000)
+    for layer in ("fast feedforward tree", "mixture of experts"):
+        page.get_by_text(layer, exact=True).first.click()
+    page.get_by_text("12 trainings of 240 steps").wait_for(timeout=30_000)
+    page.get_by_role("button", name="▶ Race").click()
+    page.get_by_text("Learning rates: ").wait_for(timeout=60_000)
+    page.reload(timeout=60_000)
+    page.get_by_text("Learning rates: ").wait_for(timeout=60_000)
+    page.get_by_role("button", name="■ Stop").click()
+    page.get_by_text("Stopped. Nothing was saved").wait_for(timeout=60_000)
+    assert page.get_by_role("button", name="▶ Race").is_enabled()
     assert page.errors == []
 
 
