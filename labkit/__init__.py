@@ -25,6 +25,8 @@ _HOME = {
     "fit": "labkit.workbench.fit",
     "pace": "labkit.workbench.pace",
     "study": "labkit.workbench.find",
+    "swap": "labkit.workbench.swap",
+    "race": "labkit.workbench.race",
     "seeds": "labkit.widgets.several_seeds",
     "open_run": "labkit.workbench.run",
     "show": "labkit.views.show",

@@ -110,7 +110,7 @@ def parser() -> Parser:
     new.add_argument("place", metavar="KIND.SHELF.NAME", help="such as layers.routing.my_gate")
     new.add_argument("paper", metavar="PAPER", help="the paper's id in the catalogue, such as P123")
 
-    bench = command("bench", run_bench, "Race layers against others; without a name, list the cases and the verdicts.")
+    bench = command("bench", run_bench, "Time layers beside others; without a name, list the cases and the verdicts.")
     bench.add_argument("name", nargs="?", help="a name from the list, all, crossover or contract")
     bench.add_argument("--save", action="store_true", help="keep what was measured, in assets/runs")
     bench.add_argument("--quick", action="store_true", help="a few sizes of each case, in a minute or two")

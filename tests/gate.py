@@ -1,6 +1,7 @@
 """What `./lab test` runs, in labkit's environment: format, lint, types, then pytest. With options only pytest, with these.
 
-All checks run even where one fails. Browser tests get a browser: one on the PATH, else Debian's package, else
+All checks run even where one fails. The tests run in two processes, a file in one of them: more would only wait for each
+other on a machine of two cores. Browser tests get a browser: one on the PATH, else Debian's package, else
 Playwright's own; the variable LABKIT_BROWSER tells them its path and is empty for Playwright's own.
 """
 
@@ -18,7 +19,7 @@ CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["pyright", "--pythonpath", sys.executable],
-    "tests": ["pytest"],
+    "tests": ["pytest", "--numprocesses", "2", "--dist", "loadfile"],
 }
 SURROUNDINGS = {
     "MPLBACKEND": "Agg",

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -609,3 +610,22 @@ def test_every_benchmark_can_be_started_by_the_command():
     for path in programs:
         names = [one.name for one in ast.parse(path.read_text("utf-8")).body if isinstance(one, ast.FunctionDef)]
         assert "main" in names, f"{path.name} has no main()."
+
+
+def test_a_race_lists_what_there_is_and_runs(capsys, monkeypatch, tmp_path):
+    from labkit.workbench import race as races
+
+    assert cli.main(["race"]) == 0
+    said = capsys.readouterr().out
+    assert "characters" in said
+    assert "product-key memory" in said
+    monkeypatch.setattr(races, "races_folder", lambda: tmp_path)
+    monkeypatch.setitem(races.GROUNDS, "digits", replace(races.GROUNDS["digits"], steps=4))
+    assert (
+        cli.main(["race", "digits", "--layers", "low rank", "--seeds", "2", "--no-tuning", "--jobs", "1", "--save"])
+        == 0
+    )
+    assert "Low rank learns" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "digits.nc").exists()
+    assert cli.main(["race", "moon"]) == 2
+    assert "There is no ground 'moon'" in capsys.readouterr().err

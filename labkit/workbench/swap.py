@@ -77,6 +77,8 @@ class Swap:
         lines = [f"{len(self.places)} places replaced{unit}:"]
         return "\n".join(lines + ["  ".join(filter(None, row)) for row in self._rows()])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         cost = {"latency": "Time, new / old"}.get(self.by or "", f"{UNITS.get(self.by or '', 'cost').capitalize()}")
         head = "".join(f'<th scope="col">{word}</th>' for word in ("Place", "Widths", "Size", cost))
