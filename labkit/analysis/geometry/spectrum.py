@@ -17,7 +17,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 from labkit.example import Example
-from labkit.recording.hidden import blocks, hidden, sampled
+from labkit.parts.spectra import hard_rank, soft_rank, variances
+from labkit.recording.hidden import hidden, sampled
 from labkit.recording.tables import layered
 
 SIDE, COMPONENTS = 1024, 256
@@ -45,13 +46,12 @@ def spectrum_of(values: Mapping[str, Tensor], *, rows: int = SIDE, components: i
         flat = table.reshape(-1, table.shape[-1])
         wide = flat.shape[-1] > rows
         looked = sampled(flat, rows) if wide else flat
-        powers = _powers(looked)
+        powers = variances(looked)
         total = powers.sum()
         share = powers / total if total > 0 else np.full(len(powers), np.nan)
         shares[name] = share[:components]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ranks.append(np.exp(-np.where(share > 0, share * np.log(share), 0).sum()) if total > 0 else np.nan)
-            ratios.append(total**2 / (powers**2).sum() if total > 0 else np.nan)
+        ranks.append(soft_rank(powers))
+        ratios.append(hard_rank(powers))
         used.append(len(looked))
         cut.append(int(len(looked) < len(flat)))
     return layered(
@@ -67,26 +67,6 @@ def spectrum_of(values: Mapping[str, Tensor], *, rows: int = SIDE, components: i
             "sampled": ("layer", cut),
         },
     )
-
-
-def _powers(values: Tensor) -> np.ndarray:
-    """The eigenvalues of the covariance, descending, (min(rows - 1, units),), from the smaller of the two Gram matrices."""
-    count, units = values.shape
-    mean = sum((part.double().sum(0).cpu() for part in blocks(values)), torch.zeros(units, dtype=torch.float64)) / max(
-        1, count
-    )
-    if count <= units:
-        centred = values.double().cpu() - mean
-        gram = centred @ centred.T
-    else:
-        gram = torch.zeros(units, units, dtype=torch.float64)
-        for part in blocks(values):
-            centred = part.double().cpu() - mean
-            gram.addmm_(centred.T, centred)
-    powers = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).numpy()
-    floor = powers.max(initial=0) * max(count, units) * np.finfo(np.float64).eps
-    powers = np.where(powers > floor, powers, 0)
-    return powers[: max(1, min(count - 1, units))]
 
 
 example = Example(
