@@ -23,7 +23,7 @@ from labkit.widgets.study_pictures import pictures
 from labkit.widgets.study_view import StudyView
 from labkit.widgets.tree_explorer import TreeExplorer, routes
 from labkit.widgets.words import duration, message
-from labkit.workbench.run import Run
+from labkit.workbench.run import Run, open_run, recorded_runs
 from labkit.workbench.study import Progress
 
 
@@ -717,3 +717,14 @@ def test_no_label_is_cut_off():
 
 def test_a_message_shows_markup_as_text():
     assert "&lt;b&gt;" in message("<b>")
+
+
+@pytest.mark.parametrize("name", list(recorded_runs()))
+def test_every_picture_of_a_recorded_run_can_be_drawn(name):
+
+    found = pictures(open_run(name).data)
+    assert found
+    for picture in found:
+        for place in (0, -1):
+            figure = picture.draw({label: options[place] for label, options in picture.choices.items()}, False)
+            assert figure.layout.meta["alt"], picture.name

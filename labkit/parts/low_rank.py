@@ -1,4 +1,4 @@
-"""Low-rank products: a matrix as the product of a tall and a wide one, and the two that come nearest to a given matrix.
+"""Low-rank products: a matrix as the product of a tall and a wide one, and two such factors of a given matrix.
 
     y = (x D) U + b,        D (in, rank),  U (rank, out)
 
@@ -30,3 +30,14 @@ def nearest_low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     roots = values[:rank].sqrt()
     return left[:, :rank] * roots, roots[:, None] * right[:rank]
+
+
+def orthonormal_low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The same directions with all strengths equal: the first `rank` singular values of a weight are set to one.
+
+    Both factors are orthonormal, so their product stretches `rank` directions by 1 and all others by 0.
+
+    Shapes: weight (in, out) -> (in, rank), (rank, out). The rank may not exceed the smaller side.
+    """
+    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    return left[:, :rank], right[:rank]

@@ -162,7 +162,8 @@ def _latency(data: xr.Dataset) -> Picture | None:
     def draw(chosen: Chosen, dark: bool) -> go.Figure:
         from labkit.views.latency import latency
 
-        return latency(seconds.sel(batch=batches[chosen[BATCH]]) if batches else seconds, dark=dark)
+        timed = seconds.sel(batch=batches[chosen[BATCH]]) if batches else seconds
+        return latency(timed, baseline="dense" if "dense" in timed.arm else None, dark=dark)
 
     says = "Time of one forward pass against the layer's width, measured on the machine named above."
     return Picture("Latency", says, draw, {BATCH: list(batches)} if batches else {})

@@ -64,7 +64,9 @@ def fit(
                 raise LabError(f"The loss is no longer a number at step {step}: lower the learning rate.")
         if step in measure:
             row = measure_all(model, task, probes or {})
-            row["training_loss"] = xr.DataArray(np.mean(losses) if losses else np.nan, attrs=LOSS)
+            row["training_loss"] = xr.DataArray(
+                np.mean(losses) if losses else np.nan, attrs=LOSS | {"units": getattr(task, "unit", "nats")}
+            )
             row["training_seconds"] = xr.DataArray(seconds, attrs=SECONDS)
             rows.append(row.expand_dims(step=[step]))
             losses = []

@@ -35,7 +35,7 @@ def score(quantity: str, part: str = "test") -> Callable[[nn.Module, object], xr
             np.array([soft, hard]),
             dims="mode",
             coords={"mode": MODES},
-            attrs={"long_name": f"{part} {quantity}", "units": "fraction" if quantity == "accuracy" else "nats"},
+            attrs={"long_name": f"{part} {quantity}", "units": "fraction" if quantity == "accuracy" else getattr(task, "unit", "nats")},
         )
 
     return probe
