@@ -31,11 +31,12 @@ def score(quantity: str, part: str = "test") -> Callable[[nn.Module, object], xr
                 with softened(model):
                     soft = float(getattr(task, quantity)(model(x), target))
         model.train(training)
+        units = "fraction" if quantity == "accuracy" else getattr(task, "unit", "nats")
         return xr.DataArray(
             np.array([soft, hard]),
             dims="mode",
             coords={"mode": MODES},
-            attrs={"long_name": f"{part} {quantity}", "units": "fraction" if quantity == "accuracy" else getattr(task, "unit", "nats")},
+            attrs={"long_name": f"{part} {quantity}", "units": units},
         )
 
     return probe
