@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from labkit.layers.feedforward.average_key_blocks import AverageKeyBlocks
+from labkit.layers.feedforward.bilinear_feedforward import BilinearFeedforward
+from labkit.layers.feedforward.deep_feedforward import DeepFeedforward
 from labkit.layers.feedforward.fast_feedforward import FastFeedforward
+from labkit.layers.feedforward.gated_feedforward import GatedFeedforward
 from labkit.layers.feedforward.group_rational import GroupRational
 from labkit.layers.feedforward.master_leaf_feedforward import MasterLeafFeedforward
 from labkit.layers.feedforward.neuron_trees import NeuronTrees
@@ -81,6 +84,17 @@ BASELINE = "dense"
 CONTENDERS: dict[str, Contender] = {
     BASELINE: Contender(dense, "Two dense layers with ReLU between; the size is its neurons."),
     "dense, GELU": Contender(gelu, "The same with GELU."),
+    "three dense layers": Contender(
+        lambda i, o, size: DeepFeedforward(i, o, layers=3, units=size), "GELU twice between; the size is its neurons."
+    ),
+    "gated, SwiGLU": Contender(
+        lambda i, o, size: GatedFeedforward(i, o, width=size),
+        "Each neuron is multiplied by the swish of another one; the size is such pairs.",
+    ),
+    "bilinear": Contender(
+        lambda i, o, size: BilinearFeedforward(i, o, width=size),
+        "Each neuron is the product of two linear ones, with no other nonlinearity; the size is such pairs.",
+    ),
     "fast feedforward tree": Contender(
         lambda i, o, size: FastFeedforward(i, o, depth=TREE, leaf_width=size),
         f"A tree of {2**TREE} leaves, of which each input uses one; the size is the neurons of a leaf.",
