@@ -21,9 +21,10 @@ from labkit.workbench.tasks.bags_of_digits import BagsOfDigits
 
 HEADS, STEPS, INSTANCES = 4, 3, 32
 RATE = 3e-3
-"""Tried on the same test bags: 0.001, 0.003 and 0.01 for every arm (frozen questions without the last) with two seeds on bags of 16 digits and twice as many bags,
-where all but the mean came out within about two points; and for three of the arms (Hopfield, gated attention, largest) with one
-seed on the bags used here, which were made larger and fewer for that reason. 0.003 was best, or within a point of it."""
+"""Tried on the same test bags: 0.001, 0.003 and 0.01 for every arm (frozen questions without the last) with two seeds on
+bags of 16 digits and twice as many bags, where all but the mean came out within about two points; and for three of the arms
+(Hopfield, gated attention, largest) with one seed on the bags used here, which were made larger and fewer for that reason.
+0.003 was best, or within a point of it."""
 
 
 def hopfield(steps: int, beta: float | None = None):
