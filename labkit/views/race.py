@@ -59,7 +59,7 @@ def race(loss: xr.DataArray, cost: xr.DataArray, *, dark: bool = False) -> go.Fi
         ),
         alt=_alt(what, kinds, names, order, mean, half, middle, told),
         dark=dark,
-        height=400 + legend_height([names[at] for at in order]) + ROW,
+        height=460 + legend_height([names[at] for at in order]) + ROW,
         above=8,
     )
 
@@ -145,7 +145,8 @@ def _range(values: np.ndarray) -> dict:
     low, high = float(values.min()), float(values.max())
     if high / low > LOG:
         reach = np.log10(high / low) * 0.12
-        return {"type": "log", "range": [np.log10(low) - reach, np.log10(high) + reach], "dtick": 1}
+        wide = np.log10(high / low) > 1.5  # else a power of ten may not be among the ticks at all
+        return {"type": "log", "range": [np.log10(low) - reach, np.log10(high) + reach], "dtick": 1 if wide else "D2"}
     reach = max(0.16 * (high - low), 0.15 * high)  # what costs the same within a few percent stands in one column
     return {"range": [low - reach, high + reach]}
 
