@@ -217,7 +217,7 @@ class RacePage:
         count = sum(len(steps) for steps, _ in points.values())
         if count and (force or count != self._drawn):
             self._drawn = count
-            losses = growing(points).assign_attrs(long_name="test loss so far", units="nats")
+            losses = growing(points, "test_loss")
             self.pane.object = curves(losses, across="step", compare="arm", over="seed", dark=self.session.dark)
             self.pane.visible = True
 

@@ -184,13 +184,13 @@ class Rerun:
             self.done(self.kept.live.result, first)
 
     def draw(self, force: bool = False) -> None:
-        """Draw the accuracies so far; only when there are new ones."""
+        """Draw what the study shows, so far; only when there are new points."""
         points = self.live.points if self.live is not None else {}
         count = sum(len(steps) for steps, _ in points.values())
         if count and (force or count != self._drawn):
             self._drawn = count
             self.pane.object = curves(
-                growing(points), across="step", compare="arm", over="seed", dark=self.session.dark
+                growing(points, self.study.shows), across="step", compare="arm", over="seed", dark=self.session.dark
             )
             self.pane.visible = True
 
@@ -208,8 +208,8 @@ class Rerun:
         return card(controls, self.expects, self.label, self.pane, title="Run it here", hint=hint)
 
 
-def growing(points: dict[tuple[str, int], tuple[list[int], list[float]]]) -> xr.DataArray:
-    """Test accuracies by (arm, seed) as an array (arm, seed, step), with NaN where nothing was measured yet."""
+def growing(points: dict[tuple[str, int], tuple[list[int], list[float]]], shows: str = "test_accuracy") -> xr.DataArray:
+    """What is shown by (arm, seed) as an array (arm, seed, step), with NaN where nothing was measured yet."""
     arms = list(dict.fromkeys(arm for arm, _ in points))
     seeds = sorted({seed for _, seed in points})
     steps = sorted({step for measured, _ in points.values() for step in measured})
@@ -221,5 +221,8 @@ def growing(points: dict[tuple[str, int], tuple[list[int], list[float]]]) -> xr.
         values,
         dims=("arm", "seed", "step"),
         coords={"arm": arms, "seed": seeds, "step": steps},
-        attrs={"long_name": "test accuracy so far", "units": "fraction"},
+        attrs={
+            "long_name": f"{shows.replace('_', ' ')} so far",
+            "units": "fraction" if shows == "test_accuracy" else "",
+        },
     )
