@@ -7,8 +7,12 @@ import pytest
 
 from labkit.catalogue.papers import paper
 from labkit.errors import LabError
+from labkit.recording.batches import some_of
 from labkit.workbench.find import study, study_names
 from labkit.workbench.fit import Stopped
+from labkit.workbench.hold.lenses import lenses
+from labkit.workbench.hold.live_run import LiveRun
+from labkit.workbench.hold.randomness import Randomness
 from labkit.workbench.run import open_run, recorded_runs
 
 NAMES = study_names()
@@ -64,6 +68,33 @@ def test_recorded_verdicts_are_what_the_rules_say_of_the_recorded_data(name):
 
     run = open_run(name)
     assert [decide(claim, run.data).verdict for claim in study(name).claims] == [row["verdict"] for row in run.claims]
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_can_be_held(name, tmp_path):
+    """The dashboard offers it for every arm: the model is looked into before its first step, and trained step by step."""
+    one, made = study(name), {}
+    for arm, chosen in one.arms.items():
+
+        def make(layer=chosen.layer):
+            task = one.task(one.at("smoke"))
+            return task, one.backbone(task, layer)
+
+        task, model = Randomness(0).call(make)
+        lenses(model, some_of(model, task.probe(), 16)[0])
+        made[arm] = task, model
+    arm = next(name for name, found in one.arms.items() if found.role == "method")
+    task, model = made[arm]
+    run = LiveRun(model, task, one.arms[arm].trainer(), steps=3, name=name, folder=tmp_path)
+    try:
+        run.step(2)
+        run.wait(60)
+        assert run.status()["error"] is None
+        assert run.step_number == 2
+        assert "training_loss" in run.quantities
+    finally:
+        run.stop()
 
 
 def test_every_study_has_a_recorded_run():
