@@ -28,6 +28,7 @@ SURROUNDINGS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads in two processes would only wait for each other
 }
 
 
