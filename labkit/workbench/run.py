@@ -47,7 +47,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
                 draft, notes = Path(scratch) / "run.nc", Path(scratch) / "run.json"
-                _pack(self.data).to_netcdf(draft, engine="h5netcdf", encoding=_encoding(self.data))
+                packed(self.data).to_netcdf(draft, engine="h5netcdf", encoding=_encoding(self.data))
                 size = draft.stat().st_size
                 if size > LARGEST:
                     raise LabError(
@@ -122,13 +122,16 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _pack(data: xr.Dataset) -> xr.Dataset:
-    """Measurements keep 11 bits of mantissa, a relative error below 0.05 %: noise is not stored as precision."""
-    packed = data.copy()
+def packed(data: xr.Dataset) -> xr.Dataset:
+    """The measurements as they are kept: 11 bits of mantissa, a relative error below 0.05 %. Noise is no precision.
+
+    Claims are decided on these, so that whoever opens the run comes to the same verdicts.
+    """
+    kept = data.copy()
     for name, values in data.data_vars.items():
         if values.dtype.kind == "f":
-            packed[name] = values.copy(data=_rounded(values.values.astype(np.float32)))
-    return packed
+            kept[name] = values.copy(data=_rounded(values.values.astype(np.float32)))
+    return kept
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

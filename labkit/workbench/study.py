@@ -21,7 +21,7 @@ from labkit.workbench.claim import Claim, decide
 from labkit.workbench.crew.worker import fix_chance
 from labkit.workbench.fit import Probe, evenly, fit, measure_all
 from labkit.workbench.progress import Progress
-from labkit.workbench.run import Run
+from labkit.workbench.run import Run, packed
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Study:
         for name, measure in self.extra.items():
             found = measure(size)
             data[name] = found.rename({"arm": "timed"}) if "arm" in found.dims else found
+        data = packed(data)
         claims = [decide(claim, data).row() for claim in self.claims]
         facts = _provenance(size, started, time.perf_counter() - began) | ({"lost": lost} if lost else {})
         return Run(self.name, self.paper, scale, data, claims, facts)
