@@ -278,7 +278,7 @@ def test_a_recorded_study_shows_claims_and_every_picture_draws(recorded, session
         for dark in (False, True):
             assert len(picture.draw(chosen, dark).data) > 0, picture.name
         names.append(picture.name)
-    assert names == ["Curves", "Tree", "Leaf usage by class", "Hardening gap", "Latency"]
+    assert names == ["Curves", "Tree", "Leaf usage by class", "Hardening gap", "Latency", "Loss against cost"]
 
 
 def test_every_choice_of_a_picture_draws(small_run):

@@ -190,7 +190,7 @@ def test_a_race_is_chosen_started_watched_and_stopped(page, server):
 
 
 def test_an_unknown_study_is_a_sentence_in_the_page(page, server):
-    visit(page, f"{server}/study?name=nothing")
+    visit(page, f"{server}/study?name=fast_feedfoward")
     assert "fast_feedforward" in page.get_by_role("alert").inner_text()
     assert page.errors == []
 
