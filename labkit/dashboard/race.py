@@ -8,13 +8,13 @@ from typing import Any
 
 import panel as pn
 
-from labkit.dashboard.gallery import figure_pane, gallery
+from labkit.dashboard.followed import GOING, Followed
+from labkit.dashboard.gallery import gallery
 from labkit.dashboard.layout import Session, card, grid, heading, html
 from labkit.dashboard.provenance import provenance
-from labkit.dashboard.rerun import GOING, PERIOD_MS, StudyRun, growing
+from labkit.dashboard.rerun import StudyRun
 from labkit.dashboard.study import keep
 from labkit.views.claims import claims
-from labkit.views.curves import curves
 from labkit.widgets.study_pictures import pictures, race_picture
 from labkit.workbench.contenders import BASELINE, CONTENDERS
 from labkit.workbench.crew.crew import cores
@@ -82,14 +82,14 @@ class RaceRun(StudyRun):
         self.place: Place = places.ask(KEY, self.live.start, doing=self._doing, who=who, takes=jobs)
 
 
-class RacePage:
+class RacePage(Followed):
     """The form, the race that is under way, and what came out."""
 
+    noun, beginning = "race", "Finding sizes of equal cost"
+
     def __init__(self, session: Session):
-        self.session, self.visit = session, session.visit
-        self.kept: RaceRun | None = None
-        self.ticker: Any = None
-        self._drawn = 0
+        super().__init__(session, "test_loss")
+        self.visit = session.visit
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self.on = pn.widgets.Select(label="On", options={name.capitalize(): name for name in GROUNDS}, **wide)
         self.match = pn.widgets.Select(label="At", options=MATCHES, **wide)
@@ -100,16 +100,12 @@ class RacePage:
             label="Layers", options=names, value=list(FIRST), stylesheets=[COLUMNS], **wide
         )
         self.go = pn.widgets.Button(label="▶ Race", color="primary", margin=0, align="end")
-        self.stop = pn.widgets.Button(label="■ Stop", color="danger", margin=0, align="end", disabled=True)
-        self.expects, self.label = html("", margin=(10, 0, 0, 0)), html("")
-        self.pane = figure_pane(360, visible=False)
+        self.expects = html("", margin=(10, 0, 0, 0))
         self.result = pn.Column(sizing_mode="stretch_width", margin=0)
         self.go.on_click(session.guarded(lambda _event: self.start()))
-        self.stop.on_click(session.guarded(lambda _event: self.halt()))
         for one in (self.on, self.match, self.seeds, self.tune, self.layers):
             one.param.watch(lambda _event: self.expect(), "value")
         self.on.param.watch(lambda _event: self.recorded(), "value")
-        session.param.watch(lambda _event: self.draw(force=True), "dark")
         self.expect()
         self.recorded()
         earlier = self.visit.find(KEY)
@@ -149,77 +145,23 @@ class RacePage:
             self.visit.keep(KEY, earlier)
         self.follow(earlier)
 
-    def follow(self, kept: RaceRun) -> None:
-        """Show this race from now on."""
-        if kept is self.kept and self.ticker is not None:
-            return
-        self.kept, self._drawn = kept, 0
+    def begun(self, kept: RaceRun) -> None:
+        """Put the form to what is raced; another race cannot be started now."""
         wish = kept.wish
         self.on.value, self.match.value, self.seeds.value = wish.on, wish.match, wish.seeds
         self.layers.value, self.tune.value = list(wish.names), wish.tune
-        self.go.disabled, self.stop.disabled = True, False
-        if pn.state.curdoc is not None:
-            self.ticker = pn.state.add_periodic_callback(self.look, period=PERIOD_MS)
-        self.look()
+        self.go.disabled = True
 
-    def halt(self) -> None:
-        """Ask it to stop, or leave the queue."""
-        if self.kept is not None:
-            self.kept.halt()
-            self.look()
-
-    def look(self) -> None:
-        """Show where the race is; called a few times a second while it goes on."""
-        kept = self.kept
-        if kept is None:
-            return
-        state = kept.state  # read once: the thread may end between two lines
-        self.stop.label = "■ Leave the queue" if state == "queued" else "■ Stop"
-        if state == "queued":
-            self.tell(kept.place.says)
-            return
-        word = "Stopping after this step" if state == "stopping" else kept.live.label or "Finding sizes of equal cost"
-        self.tell(" · ".join([f"{round(100 * kept.live.fraction)} %", word, *kept.live.lost]))
-        self.draw()
-        if state not in GOING:
-            self.finish(state)
-
-    def tell(self, words: str) -> None:
-        """Say where the race is, below a bar that shows how much of it is done."""
-        done = self.kept.live.fraction if self.kept is not None else 0.0
-        bar = f'<progress max="1" value="{done:.3f}" aria-label="Part of the race that is done"></progress>'
-        self.label.object = f'{bar}<p role="status" class="soft">{escape(words)}</p>'
-
-    def finish(self, state: str) -> None:
-        """Put the buttons back and show what came out."""
-        if self.ticker is not None:
-            self.ticker.stop()
-            self.ticker = None
-        kept, self.stop.disabled = self.kept, True
+    def ended(self) -> None:
+        """Another race may be started."""
         self.expect()
-        if kept is None:
-            return
-        if state == "failed":
-            self.session.say(kept.live.error or kept.place.error or "The race failed and gave no reason.")
-            self.tell("The race failed; the reason is on top of the page.")
-        elif state == "stopped":
-            self.tell("Stopped. Nothing was saved; the page shows what it showed before.")
-        elif kept.live.result is not None:
-            self.tell("Finished: what came out stands below.")
-            first, kept.kept = not kept.kept, True
-            self.show(kept.live.result, "Your race, a moment ago.")
-            if first:
-                keep(self.session, kept.live.result)
 
-    def draw(self, force: bool = False) -> None:
-        """Draw the losses so far; only when there are new ones."""
-        points = self.kept.live.points if self.kept is not None else {}
-        count = sum(len(steps) for steps, _ in points.values())
-        if count and (force or count != self._drawn):
-            self._drawn = count
-            losses = growing(points, "test_loss")
-            self.pane.object = curves(losses, across="step", compare="arm", over="seed", dark=self.session.dark)
-            self.pane.visible = True
+    def arrived(self, result: Run, first: bool) -> str:
+        """Show it, and keep it among the tracked runs."""
+        self.show(result, "Your race, a moment ago.")
+        if first:
+            keep(self.session, result)
+        return "Finished: what came out stands below."
 
     def show(self, run: Run, whose: str) -> None:
         """The chart, the verdicts, what raced, and the curves."""

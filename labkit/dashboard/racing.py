@@ -11,8 +11,9 @@ from typing import Any
 
 import panel as pn
 
+from labkit.dashboard.followed import GOING, PERIOD_MS
 from labkit.dashboard.layout import Session, card, grid, html
-from labkit.dashboard.rerun import GOING, PERIOD_MS, StudyRun
+from labkit.dashboard.rerun import StudyRun
 from labkit.workbench.hold.places import PLACES, Place, Places
 from labkit.workbench.live import Live
 from labkit.workbench.scoreboard.board import Watch, cases, measure
