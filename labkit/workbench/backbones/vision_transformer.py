@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.workbench.backbones.patches import cut, side_of
+
 Layer = Callable[[int, int], nn.Module]
 
 
@@ -38,9 +40,7 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, task, layer: Layer, *, width: int = 64, depth: int = 2, heads: int = 4, patch: int = 7):
         super().__init__()
-        self.side, self.patch = round(task.in_width**0.5), patch
-        if self.side**2 != task.in_width or self.side % patch:
-            raise ValueError(f"{task.in_width} features are no square image that patches of side {patch} divide.")
+        self.side, self.patch = side_of(task.in_width, patch), patch
         count = (self.side // patch) ** 2
         self.embed = nn.Linear(patch * patch, width)
         self.place = nn.Parameter(torch.randn(count, width) * 0.02)
@@ -49,9 +49,7 @@ class VisionTransformer(nn.Module):
 
     def patches(self, x: Tensor) -> Tensor:
         """(rows, side * side) -> (rows, patches, patch * patch), row by row of the image."""
-        across = self.side // self.patch
-        cut = x.reshape(-1, across, self.patch, across, self.patch).transpose(2, 3)
-        return cut.reshape(len(x), across * across, -1)
+        return cut(x, self.side, self.patch)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.embed(self.patches(x)) + self.place

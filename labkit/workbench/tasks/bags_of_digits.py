@@ -1,28 +1,24 @@
 """Multiple instances: a bag of handwritten digits is positive if it holds a nine, and nobody says which digit it is."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.errors import LabError
 from labkit.workbench.datasets.load import load
+from labkit.workbench.tasks.classification import Batch, Labelled
 
-Batch = tuple[Tensor, Tensor]
 SHRUNK = 2
 """Neighbouring pixels that become one, in each direction."""
 
 
-class BagsOfDigits:
+class BagsOfDigits(Labelled):
     """Bags (rows, instances, pixels) of images from MNIST at half resolution; label 1 if one or more shows `wanted`.
 
     Half of the bags are positive. A positive bag holds exactly one wanted digit in a random place, so that a share of one in
     `instances` decides. Training and test bags are drawn from different images. The bags of a seed of torch's generator are
     always the same; the test bags are the same for all seeds.
     """
-
-    metric = "accuracy"
 
     def __init__(
         self, *, instances: int = 16, bags: int = 1000, test_bags: int = 1000, batch: int = 64, wanted: int = 9
@@ -49,30 +45,3 @@ class BagsOfDigits:
         rows = label.nonzero()[:, 0]
         members[rows, place[rows]] = chosen[rows]
         return images[members], label
-
-    def batches(self, seed: int, after: int = 0) -> Iterator[Batch]:
-        """Endless shuffled batches, the same for the same seed; the first `after` of them are passed over."""
-        generator = torch.Generator().manual_seed(seed)
-        while True:
-            parts = torch.randperm(len(self.train_x), generator=generator).split(self.batch)
-            for rows in parts[after:]:
-                yield self.train_x[rows], self.train_y[rows]
-            after = max(0, after - len(parts))
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats."""
-        return F.cross_entropy(prediction, target)
-
-    def test(self) -> Batch:
-        return self.test_x, self.test_y
-
-    def train(self) -> Batch:
-        """As many training bags as there are test bags, where there are so many."""
-        return self.train_x[: len(self.test_x)], self.train_y[: len(self.test_y)]
-
-    def probe(self) -> Batch:
-        """Bags and labels, for measurements by class."""
-        return self.test()
-
-    def accuracy(self, prediction: Tensor, target: Tensor) -> float:
-        return (prediction.argmax(-1) == target).float().mean().item()

@@ -11,21 +11,15 @@ from labkit.workbench.datasets.load import load
 Batch = tuple[Tensor, Tensor]
 
 
-class Classification:
-    """A data set with its loss and its batches. Inputs are flattened: (rows, features).
-
-    `rows` limits the training part, `test_rows` the test part (both are shuffled by nature: balanced subsets).
-    """
+class Labelled:
+    """Rows with one class each, whatever a row is: a task has train_x, train_y, test_x, test_y and batch."""
 
     metric = "accuracy"
-
-    def __init__(self, name: str, *, batch: int = 128, rows: int | None = None, test_rows: int | None = None):
-        self.dataset = load(name)
-        self.name, self.batch = name, batch
-        self.train_x, self.train_y = self.dataset.train_x.flatten(1)[:rows], self.dataset.train_y[:rows]
-        self.test_x, self.test_y = self.dataset.test_x.flatten(1)[:test_rows], self.dataset.test_y[:test_rows]
-        self.in_width, self.out_width = self.train_x.shape[1], len(self.dataset.classes)
-        self.labels = tuple(self.dataset.classes)
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    batch: int
 
     def batches(self, seed: int, after: int = 0) -> Iterator[Batch]:
         """Endless shuffled batches, the same for the same seed; the first `after` of them are passed over."""
@@ -53,3 +47,18 @@ class Classification:
 
     def accuracy(self, prediction: Tensor, target: Tensor) -> float:
         return (prediction.argmax(-1) == target).float().mean().item()
+
+
+class Classification(Labelled):
+    """A data set with its loss and its batches. Inputs are flattened: (rows, features).
+
+    `rows` limits the training part, `test_rows` the test part (both are shuffled by nature: balanced subsets).
+    """
+
+    def __init__(self, name: str, *, batch: int = 128, rows: int | None = None, test_rows: int | None = None):
+        self.dataset = load(name)
+        self.name, self.batch = name, batch
+        self.train_x, self.train_y = self.dataset.train_x.flatten(1)[:rows], self.dataset.train_y[:rows]
+        self.test_x, self.test_y = self.dataset.test_x.flatten(1)[:test_rows], self.dataset.test_y[:test_rows]
+        self.in_width, self.out_width = self.train_x.shape[1], len(self.dataset.classes)
+        self.labels = tuple(self.dataset.classes)
