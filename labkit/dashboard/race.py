@@ -174,7 +174,7 @@ class RacePage(Followed):
                 html(starters(run.provenance.get("race", {}).get("arms", {}))),
                 facts,
                 title="Better than dense?",
-                hint="A verdict needs 95 % confidence over the seeds.",
+                hint="Each verdict by itself needs 95 % confidence over the seeds; of many, some come out by chance.",
             ),
         ]
 

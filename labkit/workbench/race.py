@@ -138,7 +138,7 @@ def _claim(name: str) -> Claim:
         0.0,
         unit="nats",
     )
-    return Claim(f"{name.capitalize()} learns more than the dense layer at the same cost.", rule)
+    return Claim(f"{name[:1].upper()}{name[1:]} learns more than the dense layer at the same cost.", rule)
 
 
 def tuned(
