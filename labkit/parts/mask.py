@@ -17,19 +17,25 @@ Masks = dict[str, Tensor]
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that can be masked: of linear and convolutional layers, by name; a shared one once. No biases, no norms."""
-    found, seen = {}, set()
+    """The weights that can be masked, by name; a shared one once. No biases, no norms, no embeddings.
+
+    Those of linear and convolutional layers ("into.weight"), and of recurrent layers and cells, input-hidden and hidden-hidden
+    ("layer.weight_ih_l0", "layer.weight_hh_l0"), where a gated layer has those of all its gates in one.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if (
-            isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
-            and isinstance(weight, nn.Parameter)
-            and id(weight) not in seen
-        ):
-            seen.add(id(weight))
-            found[f"{name}.weight" if name else "weight"] = weight
+        own: dict[str, object] = {}
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            own = {"weight": getattr(module, "weight", None)}
+        elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            own = {key: value for key, value in module.named_parameters(recurse=False) if key.startswith("weight_")}
+        for key, weight in own.items():
+            if isinstance(weight, nn.Parameter) and id(weight) not in seen:
+                seen.add(id(weight))
+                found[f"{name}.{key}" if name else key] = weight
     if not found:
-        raise ValueError(f"This {type(model).__name__} has no linear or convolutional layer to mask.")
+        raise ValueError(f"This {type(model).__name__} has no linear, convolutional or recurrent layer to mask.")
     return found
 
 

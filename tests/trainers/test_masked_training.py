@@ -188,6 +188,31 @@ def test_masks_are_drawn_from_the_given_generator_and_pruned_by_size():
     assert not both["a"].any()
 
 
+class Recurrent(nn.Module):
+    """Reads the eight numbers of a row one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out = nn.LSTM(1, 12, batch_first=True), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.out(self.layer(x.unsqueeze(-1))[0][:, -1])
+
+
+@pytest.mark.parametrize("name", ["static, by degree", "SNIP", "SET", "gradual"])
+def test_recurrent_weights_are_masked_like_others(name):
+    schedule, density = SCHEDULES[name]
+    torch.manual_seed(0)
+    model, task, trainer = Recurrent(), ThreeClouds(), MaskedTraining(schedule, learning_rate=1e-2)
+    trainer.start(model, task, STEPS)
+    assert set(trainer.masks) == {"layer.weight_ih_l0", "layer.weight_hh_l0", "out.weight"}
+    for batch in itertools.islice(task.batches(0), STEPS):
+        trainer.step(model, batch)
+        assert not any(weight[~trainer.masks[key]].any() for key, weight in weights_of(model).items())
+    assert density_of(trainer.masks) == pytest.approx(density, abs=0.02)
+    assert model.layer.bias_hh_l0.abs().min() > 0, "biases are not masked"
+
+
 def test_a_model_without_matrices_is_refused():
     with pytest.raises(ValueError, match="ReLU has no linear"):
         weights_of(nn.ReLU())

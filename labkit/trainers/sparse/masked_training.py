@@ -36,7 +36,7 @@ from labkit.parts.mask_schedules import Back, DropAndGrow, Lottery, Schedule
 class MaskedTraining:
     """AdamW on the weights that a schedule lets exist. `seed` draws the masks.
 
-    Raises: ValueError for a learning rate that is not positive, or a model without linear or convolutional layers.
+    Raises: ValueError for a learning rate that is not positive, or a model without linear, convolutional or recurrent layers.
     Source: "Ten Lessons We Have Learned in the New 'Sparseland'" (P420).
     """
 
