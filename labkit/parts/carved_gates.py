@@ -5,6 +5,9 @@
     RepresentativeScore  s_e = |silu(k_e · x) (v_e · x)|             one unit of each expert speaks for it
     a linear layer       s_e = κ_e · x                               κ_e the mean key of an expert, or anything learnt
 
+`routed` makes the gate of a carved layer by a word: "network" (taught to predict the masses), "mean key", "truth", "fixed" or
+"random" (a random linear map).
+
 Symbols: a_u what unit u says, e an expert; k_e, v_e gate and value weights of the unit that represents it.
 
 Source: ground truth and similarity are two of the selections of "MoEfication" (P209); the representative is the router of
@@ -12,6 +15,7 @@ Source: ground truth and similarity are two of the selections of "MoEfication" (
 """
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +23,11 @@ from torch.nn import functional as F
 
 from labkit.parts.choosing import strongest
 from labkit.parts.gate import Routing
+
+Router = Literal["network", "mean key", "truth", "fixed", "random"]
+ROUTERS: tuple[Router, ...] = ("network", "mean key", "truth", "fixed", "random")
+HIDDEN = 64
+"""The width of the router network."""
 
 
 class ScoreGate(nn.Module):
@@ -116,3 +125,23 @@ def learnt_mass(
             optimizer.step()
             schedule.step()
     return score
+
+
+@torch.no_grad()
+def routed(layer: Any, rows: Tensor, chosen: int, router: Router, seed: int = 0) -> ScoreGate:
+    """A gate by one of `ROUTERS` for a `CarvedExperts` layer, fitted on what enters it. Shapes: rows (rows, in_width)."""
+    count, width = layer.experts.groups, layer.in_width
+    if router == "truth":
+        return ScoreGate(MassScore(layer.experts.hidden), chosen)
+    if router == "mean key":
+        return ScoreGate(linear_score(F.normalize(layer.experts.into.mean(1), dim=-1)), chosen)
+    if router == "random":
+        keys = torch.randn(count, width, generator=torch.Generator().manual_seed(seed)).to(rows)
+        return ScoreGate(linear_score(keys), chosen)
+    mass = layer.experts.hidden(rows).abs().sum(-1)
+    if router == "fixed":
+        return ScoreGate(FixedScore(mass.mean(0)), chosen)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = small_network(width, count, HIDDEN).to(rows)
+    return ScoreGate(learnt_mass(network, rows, mass, seed=seed), chosen)

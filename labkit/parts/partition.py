@@ -11,17 +11,37 @@ The assignment starts from every unit's cheapest group and moves one unit after 
 path of groups on which the total rises least. A start that is best for its own sizes stays so after each such path, so
 the end is the optimum, and the search is over groups instead of units: thousands of units take seconds.
 
+`divided` is the door to all of these by a word; "random" is `drawn`.
+
 Source: the two splits of "MoEfication: Transformer Feed-forward Layers are Mixtures of Experts" (P209). There the graph is
 cut by METIS; here by balanced k-means on its leading eigenvectors and exchanges of two units while that cuts less.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from labkit.parts.threshold import counted_active
+
 Norm = Literal["squares", "absolute"]
+Split = Literal["weights", "co-activation", "random"]
+SPLITS: tuple[Split, ...] = ("weights", "co-activation", "random")
+
+
+def divided(into: Tensor, hidden: Callable[[], Tensor], groups: int, split: Split, seed: int = 0) -> Tensor:
+    """The group of each unit, by one of `SPLITS`. `hidden` is asked for what the units said only where it is needed.
+
+    Shapes: into (units, in_width) the ingoing weights, hidden() (rows, units) -> (units,) integers.
+    Raises: ValueError where the units do not make groups of one size.
+    """
+    if split == "random":
+        return drawn(len(into), groups, seed=seed)
+    if split == "weights":
+        return weight_clusters(into, groups, seed=seed)
+    return active_together(counted_active(hidden()).float(), groups, seed=seed)
 
 
 def evenly_assigned(cost: np.ndarray, prices: np.ndarray | None = None) -> np.ndarray:

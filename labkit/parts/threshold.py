@@ -1,4 +1,4 @@
-"""Which hidden units to keep for an input: the score rules of activation sparsity, as masks.
+"""Which hidden units, or which inputs of a linear layer, to keep for an input: the score rules of sparsity, as masks.
 
     magnitude     keep u if |a_u| > t                    t is calibrated on other inputs
     WINA          keep u if |a_u| · ‖W_:u‖₂ > t          W is the weight that multiplies the units next
@@ -37,6 +37,17 @@ def strongest(values: Tensor, count: int, norms: Tensor | None = None) -> Tensor
     score = scores(values, norms)
     chosen = score.topk(min(count, values.shape[-1]), dim=-1).indices
     return torch.zeros_like(score, dtype=torch.bool).scatter_(-1, chosen, True) & (score > 0)
+
+
+def counted_active(values: Tensor) -> Tensor:
+    """Which units are active: those that are not exactly 0; where nearly nothing is, the loudest fifth of each row.
+
+    Shapes: values (rows, units) -> (rows, units) bool.
+    """
+    size = values.abs()
+    if float((size == 0).float().mean()) < 0.05:
+        return size >= size.topk(max(1, size.shape[1] // 5), dim=-1).values[:, -1:]
+    return size > 0
 
 
 def calibrated(score: Tensor, silenced: float) -> float:

@@ -6,7 +6,8 @@ from torch import nn
 
 from labkit.layers.routing.mixture_of_experts import MixtureOfExperts
 from labkit.parts.experts import Experts
-from labkit.transforms.shrink.quantize_weights import kurtosis, quantize_weights, rounded, weight_bytes
+from labkit.parts.rounded_weights import rounded
+from labkit.transforms.shrink.quantize_weights import kurtosis, quantize_weights, weight_bytes
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -6,13 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from labkit.parts.carved import CarvedExperts, choose, everyone
-from labkit.parts.carved_gates import RepresentativeScore
+from labkit.parts.carved_gates import ROUTERS, RepresentativeScore
 from labkit.parts.gate import Routing
+from labkit.parts.partition import SPLITS
 from labkit.recording.batches import answer, evaluating, part_of, scores_of
 from labkit.recording.dense_blocks import dense_blocks
 from labkit.recording.record import record
 from labkit.transforms.split.carve_gated import carve_gated, profile
-from labkit.transforms.split.moefication import ROUTERS, SPLITS, moefication
+from labkit.transforms.split.moefication import moefication
 from labkit.workbench.pretrained.load import pretrained
 
 

@@ -16,10 +16,11 @@ from torch import nn
 from labkit.analysis.routing.choice_load import choice_load
 from labkit.layers.feedforward.gated_feedforward import GatedFeedforward
 from labkit.parts.carved import CarvedExperts
+from labkit.parts.carved_gates import routed
 from labkit.recording.batches import evaluating
 from labkit.recording.dense_blocks import dense_blocks
 from labkit.transforms.split.carve_gated import carve_gated, profile
-from labkit.transforms.split.moefication import moefication, routed
+from labkit.transforms.split.moefication import moefication
 from labkit.workbench.backbones.character_transformer import CharacterTransformer
 from labkit.workbench.claim import Claim, Rule, last
 from labkit.workbench.probes import on_test_data, score

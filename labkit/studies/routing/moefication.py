@@ -15,9 +15,10 @@ import xarray as xr
 from torch import nn
 
 from labkit.parts.carved import CarvedExperts, choose
-from labkit.parts.carved_gates import ScoreGate, small_network
+from labkit.parts.carved_gates import HIDDEN, Router, ScoreGate, small_network
+from labkit.parts.partition import Split
 from labkit.recording.batches import evaluating
-from labkit.transforms.split.moefication import HIDDEN, Router, Split, moefication
+from labkit.transforms.split.moefication import moefication
 from labkit.workbench.backbones.character_transformer import CharacterTransformer
 from labkit.workbench.backbones.formed_feedforward import FormedFeedforward
 from labkit.workbench.backprop import Backprop

@@ -25,11 +25,10 @@ from torch import Tensor, nn
 
 from labkit.example import Example
 from labkit.parts.experts import Experts
+from labkit.parts.rounded_weights import FULL, rounded
 
 idempotent = True
 """What stands on its levels stays there."""
-FULL = 16
-"""Bits of a weight that is not quantised, as the paper counts: half precision."""
 
 
 def quantize_weights(model: nn.Module, *, bits: int = 4, where: str = "") -> nn.Module:
@@ -63,14 +62,6 @@ def weights_in(model: nn.Module, where: str = "") -> Mapping[str, tuple[nn.Param
             found[f"{name}.in_weight"] = module.in_weight, -2
             found[f"{name}.out_weight"] = module.out_weight, -1
     return found
-
-
-def rounded(weight: Tensor, bits: int, channel: int = -2) -> Tensor:
-    """The nearest level of each weight. Shapes: weight (..., rows, columns) -> the same; `channel` is the outputs' axis."""
-    most = 2 ** (bits - 1) - 1
-    step = weight.abs().amax(-1 if channel == -2 else -2, keepdim=True) / most
-    step = torch.where(step > 0, step, torch.ones_like(step))
-    return (weight / step).round().clamp(-most, most) * step
 
 
 def kurtosis(weight: Tensor, channel: int = -2) -> Tensor:

@@ -26,24 +26,20 @@ in the same way on a loss that we did not see; the cross-entropy to the shares o
 place of a_u for units that may be negative and the "fixed" control.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from labkit.example import Example
 from labkit.parts.carved import CarvedExperts, carved
-from labkit.parts.carved_gates import FixedScore, MassScore, ScoreGate, learnt_mass, linear_score, small_network
-from labkit.parts.partition import active_together, drawn, members, weight_clusters
+from labkit.parts.carved_gates import ROUTERS, Router, routed
+from labkit.parts.partition import SPLITS, Split, divided, members
 from labkit.recording.dense_blocks import DenseBlock, drawn_batch, regrouped
 from labkit.recording.hidden import sampled
 
-Split = Literal["weights", "co-activation", "random"]
-Router = Literal["network", "mean key", "truth", "fixed", "random"]
-SPLITS: tuple[Split, ...] = ("weights", "co-activation", "random")
-ROUTERS: tuple[Router, ...] = ("network", "mean key", "truth", "fixed", "random")
-ROWS, HIDDEN = 8192, 64
-"""Rows at most that are looked at, and the width of the router network."""
+ROWS = 8192
+"""Rows at most that are looked at."""
 
 
 def moefication(
@@ -73,45 +69,12 @@ def moefication(
 
     def build(block: DenseBlock) -> CarvedExperts:
         rows = sampled(block.inputs, ROWS)
-        groups = members(divided(block, rows, experts, split, seed))
+        groups = members(divided(block.units.into, lambda: block.units.hidden(rows), experts, split, seed))
         layer = carved(block.units, groups, groups.new_empty(0), chosen=chosen, gate=None)
         layer.gate = routed(layer, rows, chosen, router, seed)
         return layer.train(model.training)
 
     return regrouped(model, drawn_batch(model) if batch is None else batch, build, where)
-
-
-def divided(block: DenseBlock, rows: Tensor, experts: int, split: Split, seed: int) -> Tensor:
-    """The expert of each unit. Shapes: rows (rows, in_width) -> (units,)."""
-    if split == "random":
-        return drawn(len(block.units.into), experts, seed=seed)
-    if split == "weights":
-        return weight_clusters(block.units.into, experts, seed=seed)
-    hidden = block.units.hidden(rows).abs()
-    if float((hidden == 0).float().mean()) < 0.05:
-        # without exact zeros a unit counts as active where it is among the loudest fifth of its row
-        hidden = hidden >= hidden.topk(max(1, hidden.shape[1] // 5), dim=-1).values[:, -1:]
-    return active_together((hidden > 0).float(), experts, seed=seed)
-
-
-@torch.no_grad()
-def routed(layer: CarvedExperts, rows: Tensor, chosen: int, router: Router, seed: int = 0) -> ScoreGate:
-    """A gate of one kind for a carved layer, fitted on what enters it. Shapes: rows (rows, in_width)."""
-    count, width = layer.experts.groups, layer.in_width
-    if router == "truth":
-        return ScoreGate(MassScore(layer.experts.hidden), chosen)
-    if router == "mean key":
-        return ScoreGate(linear_score(nn.functional.normalize(layer.experts.into.mean(1), dim=-1)), chosen)
-    if router == "random":
-        keys = torch.randn(count, width, generator=torch.Generator().manual_seed(seed)).to(rows)
-        return ScoreGate(linear_score(keys), chosen)
-    mass = layer.experts.hidden(rows).abs().sum(-1)
-    if router == "fixed":
-        return ScoreGate(FixedScore(mass.mean(0)), chosen)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = small_network(width, count, HIDDEN).to(rows)
-    return ScoreGate(learnt_mass(network, rows, mass, seed=seed), chosen)
 
 
 def _small() -> nn.Module:

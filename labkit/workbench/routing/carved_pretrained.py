@@ -12,8 +12,9 @@ import xarray as xr
 from torch import Tensor
 
 from labkit.parts.carved import choose
+from labkit.parts.carved_gates import Router
 from labkit.recording.batches import answer, evaluating, judged, part_of, scores_of, size_of
-from labkit.transforms.split.moefication import Router, moefication
+from labkit.transforms.split.moefication import moefication
 from labkit.workbench.pretrained.load import pretrained
 
 MODELS = {"digits CNN": (32, "ReLU"), "t-cell receptors": (32, "ReLU"), "Alice": (31, "SwiGLU")}

@@ -8,8 +8,9 @@ import xarray as xr
 from torch import Tensor, nn
 
 from labkit.parts.gate import Routing
+from labkit.parts.rounded_weights import FULL
 from labkit.recording.record import NothingRecorded, record
-from labkit.transforms.shrink.quantize_weights import FULL, kurtosis, quantize_weights, weight_bytes, weights_in
+from labkit.transforms.shrink.quantize_weights import kurtosis, quantize_weights, weight_bytes, weights_in
 
 GROUPS: Mapping[str, str] = {
     "feedforward": r"\.slot\.(layer\.)?(experts|into|out)$",
