@@ -79,7 +79,6 @@ def test_with_no_heavy_unit_all_are_rounded_as_the_transform_that_rounds_does():
     split = split_heavy_hitters(model, (X,), heavy=0.0, rest="quantised", size=4 / 16)
     with torch.no_grad():
         assert torch.allclose(split(X), quantize_weights.quantize_weights(model, bits=4)(X), atol=1e-5)
-    weight = torch.randn(5, 7)
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
