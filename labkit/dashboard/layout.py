@@ -1,6 +1,7 @@
-"""What every page shares: header and navigation, light and dark, cards, chips, and errors as sentences."""
+"""What every page shares: header and navigation, light and dark, large type, cards, chips, and errors as sentences."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from labkit.errors import LabError
 from labkit.views.theme import FONT
 
 FOLDER = Path(__file__).resolve().parent
-PARTS = (FOLDER / "parts.css").read_text(encoding="utf-8")
+TYPE = re.compile(r"(\bfont(?:-size)?:[^;}]*?)(\d+(?:\.\d+)?px)")
 NAVIGATION = (
     ("papers", "Papers"),
     ("study", "Study"),
@@ -35,6 +36,14 @@ SHAPES = {
     "not built": "–",
 }
 log = logging.getLogger(__name__)
+
+
+def growing(sheet: str) -> str:
+    """A stylesheet whose letters grow with `--type`, which presenter mode sets, in every shadow root at once."""
+    return TYPE.sub(r"\1calc(\2 * var(--type, 1))", sheet)
+
+
+PARTS = growing((FOLDER / "parts.css").read_text(encoding="utf-8"))
 
 
 class House(pn.theme.Design):
@@ -126,7 +135,8 @@ def page(
         "dark": session.dark,
         "font": FONT,
         "navigation": NAVIGATION,
-        "page_css": (FOLDER / "page.css").read_text(encoding="utf-8"),
+        "page_css": growing((FOLDER / "page.css").read_text(encoding="utf-8")),
+        "presenter_script": (FOLDER / "presenter.js").read_text(encoding="utf-8"),
     }.items():
         framed.add_variable(name, value)
     return framed
