@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from labkit import workshop_commands
 from labkit.errors import LabError
 from labkit.serve import DASHBOARD_PORT, NOTEBOOK_PORT, dashboard, notebooks
 from labkit.workbench.crew.crew import cores
@@ -117,6 +118,7 @@ def parser() -> Parser:
     bench.add_argument("--goals", action="store_true", help="print only what was promised, and whether it was kept")
 
     command("doctor", run_doctor, "Check this machine and say what to do about each problem.")
+    workshop_commands.add_commands(command, JOBS)
     return top
 
 

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "views": ("views",),
     "catalogue": ("workbench", "catalogue"),
     "widgets": (*SHOWN, "widgets"),
-    "dashboard": (*SHOWN, "widgets", "dashboard"),
+    # a class opens its own doors, as the commands do
+    "dashboard": (*SHOWN, "widgets", "workshop", "dashboard", "serve"),
     "workshop": (*SHOWN, "widgets", "workshop"),
 }
 """Every folder below labkit/ and the folders that it may import. The top-level `errors` and `example` are for all."""

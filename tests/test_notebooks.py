@@ -15,6 +15,9 @@ import pytest
 import torch
 
 from labkit.parts.gate import only
+from labkit.workshop.building import cells, versions
+from labkit.workshop.building.cells import INSTRUCTOR, SOLUTION, TRAINS, VEIL
+from labkit.workshop.building.slides import TYPES
 from labkit.workshop.contact_sheet import ACROSS, ContactSheet
 from labkit.workshop.exercise import OPEN, check
 from labkit.workshop.tree_exercises import GAP, LEAVES, Outcome, closed_gap, same_leaf
@@ -61,6 +64,35 @@ def test_there_are_notebooks():
     assert {"00_start_here.ipynb", "01_feedforward/fast_feedforward.ipynb"} <= names
 
 
+def fault_of(metadata: dict) -> str:
+    """What a cell's metadata may not hold: anything but the marks of workshops, slides, and code that is folded away."""
+    unknown = set(metadata) - {"tags", "slideshow", "jupyter"}
+    if unknown:
+        return f"unknown: {unknown}"
+    tags, slides, lab = (metadata.get(name) for name in ("tags", "slideshow", "jupyter"))
+    if tags is not None and not (tags and set(tags) <= {SOLUTION, INSTRUCTOR, TRAINS}):
+        return f"tags: {tags}"
+    if slides is not None and not (set(slides) == {"slide_type"} and slides["slide_type"] in TYPES):
+        return f"slideshow: {slides}"
+    if (lab == {"source_hidden": True}) != (SOLUTION in (tags or ())):
+        return "a solution is folded away, and nothing else is"
+    return ""
+
+
+def test_strange_metadata_is_noticed():
+    assert fault_of({}) == fault_of({"slideshow": {"slide_type": "slide"}}) == fault_of({"tags": ["instructor"]}) == ""
+    assert fault_of({"jupyter": {"source_hidden": True}, "tags": ["solution"]}) == ""
+    for wrong in (
+        {"collapsed": True},
+        {"tags": ["solution"]},
+        {"tags": []},
+        {"tags": ["mine"]},
+        {"slideshow": {"slide_type": "page"}},
+        {"jupyter": {"source_hidden": True}},
+    ):
+        assert fault_of(wrong), wrong
+
+
 @each_notebook
 def test_a_notebook_is_committed_bare(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +100,7 @@ def test_a_notebook_is_committed_bare(path):
     assert stored["metadata"]["kernelspec"]["name"] == "python3"
     assert "widgets" not in stored["metadata"]
     for cell in stored["cells"]:
-        assert cell["metadata"] == {}, cell["id"]
+        assert fault_of(cell["metadata"]) == "", cell["id"]
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [], cell["id"]
             assert cell["execution_count"] is None, cell["id"]
@@ -82,6 +114,19 @@ def test_cells_have_names_of_their_own_and_are_short(path):
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in names)
     lengths = {cell["id"]: len(text_of(cell).splitlines()) for cell in cells if cell["cell_type"] == "code"}
     assert {name: length for name, length in lengths.items() if length > 15} == {}
+
+
+@each_notebook
+def test_every_exercise_has_a_solution_right_after_its_check(path):
+    notebook = cells.read(path)
+    for one in cells.exercises(notebook):
+        assert one.solution, f"{one.cell} has no solution"
+        answer = next(cell for cell in notebook.cells if cell.id == one.solution)
+        shown = answer.source.splitlines()[0]  # what JupyterLab shows of a cell that is folded away
+        assert shown == VEIL or shown.startswith(("#", "def ", "class ", "import ", "from ")), (
+            f"{shown!r} gives it away"
+        )
+        versions.solution(notebook)  # the solution answers what the exercise leaves open
 
 
 @each_notebook
@@ -135,6 +180,20 @@ def test_the_guard_lets_nothing_out(surroundings):
         assert b"no network in this test" in tried.stderr
 
 
+def with_proofs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """After each solution its check once more: one run of the notebook shows the exercise open, then answered."""
+    checks = {one.solution: one for one in cells.exercises(notebook)}
+    found = []
+    for cell in notebook.cells:
+        found.append(cell)
+        one = checks.get(cell.id)
+        if one and not one.trains:
+            check = next(other for other in notebook.cells if other.id == one.check)
+            found.append(nbformat.v4.new_code_cell(check.source, id=f"proof-of-{cell.id}"))
+    notebook.cells = found
+    return notebook
+
+
 def executed(path: Path, folder: Path, surroundings: dict[str, str]) -> tuple[nbformat.NotebookNode, list[dict]]:
     """The notebook with its outputs, and the state of its widgets. It runs on a copy: the checkout does not change."""
     from nbclient import NotebookClient
@@ -149,7 +208,7 @@ def executed(path: Path, folder: Path, surroundings: dict[str, str]) -> tuple[nb
 
     heard: dict[str, dict] = {}
     shutil.copytree(path.parent, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    notebook = nbformat.read(folder / path.name, as_version=4)
+    notebook = with_proofs(nbformat.read(folder / path.name, as_version=4))
     place = {"metadata": {"path": str(folder)}}
     client = Listening(notebook, timeout=SECONDS, store_widget_state=False, resources=place)
     return client.execute(env=surroundings), list(heard.values())
@@ -189,6 +248,8 @@ def promised(outputs: dict[str, list]) -> None:
             assert WIDGET in kinds, name
         if name.startswith("check-exercise"):
             assert OPEN in str(found), name
+        if name.startswith("proof-of-"):
+            assert "Right" in str(found), name
         if name == "check-it":
             assert "✗ rows do not mix" in said
         if name == "papers":
