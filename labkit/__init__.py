@@ -38,6 +38,10 @@ _HOME = {
     "StudyView": "labkit.widgets.study_view",
     "TreeExplorer": "labkit.widgets.tree_explorer",
     "RunItHere": "labkit.widgets.run_it_here",
+    "predict": "labkit.widgets.predict",
+    "present": "labkit.widgets.presenter",
+    "follow": "labkit.widgets.presenter",
+    "join": "labkit.workshop.seat",
 }
 
 __all__ = list(_HOME)

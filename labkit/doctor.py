@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from labkit import serve
+from labkit import reach, serve
 from labkit.errors import LabError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,12 +123,12 @@ def disk() -> Iterator[Finding]:
 
 def ports() -> Iterator[Finding]:
     for what, port in (("JupyterLab", serve.NOTEBOOK_PORT), ("dashboard", serve.DASHBOARD_PORT)):
-        taken = "" if serve.is_free(port) else "taken by another program; the next free one will do"
+        taken = "" if reach.is_free(port) else "taken by another program; the next free one will do"
         yield Finding(f"port {port}", f"for {what}: {taken or 'free'}")
 
 
 def screen() -> Iterator[Finding]:
-    opens = "a browser opens by itself" if serve.has_screen() else "none here; ./lab prints an address to open"
+    opens = "a browser opens by itself" if reach.has_screen() else "none here; ./lab prints an address to open"
     yield Finding("screen", opens)
 
 

@@ -25,8 +25,7 @@ MAY_IMPORT = {
     "views": ("views",),
     "catalogue": ("workbench", "catalogue"),
     "widgets": (*SHOWN, "widgets"),
-    # a class opens its own doors, as the commands do
-    "dashboard": (*SHOWN, "widgets", "workshop", "dashboard", "serve"),
+    "dashboard": (*SHOWN, "widgets", "workshop", "dashboard", "reach"),
     "workshop": (*SHOWN, "widgets", "workshop"),
 }
 """Every folder below labkit/ and the folders that it may import. The top-level `errors` and `example` are for all."""

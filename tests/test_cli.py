@@ -16,7 +16,7 @@ import pytest
 import torch
 import xarray as xr
 
-from labkit import cli, doctor, plain_text, scaffold, serve
+from labkit import cli, doctor, plain_text, reach, scaffold, serve
 from labkit.catalogue.papers import papers
 from labkit.contract.check import check
 from labkit.errors import LabError
@@ -245,22 +245,22 @@ def test_durations_are_said_as_people_read_them(seconds, said):
 @pytest.fixture
 def taken():
     """A port on which another program listens."""
-    with socket.create_server((serve.HOST, 0)) as server:
+    with socket.create_server((reach.HOST, 0)) as server:
         yield server.getsockname()[1]
 
 
 def test_a_port_that_is_taken_gives_the_next_free_one(taken, capsys):
-    port = serve.free_port(taken)
-    assert taken < port <= taken + serve.TRIES
-    assert serve.is_free(port)
+    port = reach.free_port(taken)
+    assert taken < port <= taken + reach.TRIES
+    assert reach.is_free(port)
     assert f"Port {taken} is taken; using {port}." in capsys.readouterr().err
-    assert serve.free_port(port) == port
+    assert reach.free_port(port) == port
 
 
 def test_no_free_port_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(serve, "is_free", lambda port: False)
+    monkeypatch.setattr(reach, "is_free", lambda *_: False)
     with pytest.raises(LabError, match="No port from 65530 to 65535 can be used"):
-        serve.free_port(65530)
+        reach.free_port(65530)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_no_free_port_is_a_sentence(monkeypatch):
     ],
 )
 def test_a_browser_opens_only_where_somebody_would_see_it(surroundings, system, seen):
-    assert serve.has_screen(surroundings, system) is seen
+    assert reach.has_screen(surroundings, system) is seen
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def jupyter(monkeypatch):
     monkeypatch.setattr(LabApp, "initialize_server", initialize)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(serve.sys, "platform", "linux")
+    monkeypatch.setattr(reach.sys, "platform", "linux")
     return made
 
 
