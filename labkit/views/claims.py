@@ -23,7 +23,7 @@ STYLE = f"""
   --dim:var(--jp-content-font-color2,var(--lab-quiet,var(--quiet)));
   --rule:var(--jp-border-color2,var(--lab-line,var(--line)));
   background:var(--jp-layout-color0,var(--lab-surface,var(--surface)));
-  color:var(--text);font:15px/1.45 {FONT};border-collapse:collapse;width:100%;max-width:72rem;margin:.5rem 0}}
+  color:var(--text);font:calc(15px*var(--type,1))/1.45 {FONT};border-collapse:collapse;width:100%;max-width:72rem;margin:.5rem 0}}
 .lab-claims caption {{text-align:left;font-weight:600;padding:.2rem .6rem .5rem;color:var(--text)}}
 .lab-claims th,.lab-claims td {{
   text-align:left!important;vertical-align:top;padding:.5rem .6rem;border:0;border-bottom:1px solid var(--rule);
@@ -31,7 +31,7 @@ STYLE = f"""
 .lab-claims thead th {{font-weight:600;color:var(--dim);border-bottom-width:2px;overflow-wrap:normal}}
 .lab-claims tbody th {{font-weight:400}}
 .lab-claims tbody tr {{background:transparent!important}}
-.lab-claims small {{display:block;color:var(--dim);font-size:14px}}
+.lab-claims small {{display:block;color:var(--dim);font-size:calc(14px*var(--type,1))}}
 .lab-claims .verdict {{font-weight:600;white-space:nowrap}}
 .lab-claims .sign {{
   display:inline-block;min-width:1.4em;text-align:center;margin-right:.45em;line-height:1.3;

@@ -16,7 +16,7 @@ COLORS = {
 
 def prose(markup: str) -> str:
     """HTML in the letters and the colour of the figures beside it."""
-    style = f"font: 14px/1.5 {FONT}; color: var(--jp-content-font-color1, inherit); white-space: normal"
+    style = f"font: calc(14px * var(--type, 1))/1.5 {FONT}; color: var(--jp-content-font-color1, inherit); white-space: normal"
     return f'<div style="{escape(style)}">{markup}</div>'
 
 
@@ -25,7 +25,7 @@ def message(text: str, kind: str = "info") -> str:
     role = "alert" if kind == "error" else "status"
     style = (
         f"border-left: 4px solid var({COLORS[kind]}); padding: 4px 12px; margin: 6px 0; "
-        f"font: 14px/1.45 {FONT}; "
+        f"font: calc(14px * var(--type, 1))/1.45 {FONT}; "
         "color: var(--jp-content-font-color1, inherit); white-space: normal"
     )
     return f'<div role="{role}" style="{escape(style)}">{MARKS[kind]}{escape(text)}</div>'
