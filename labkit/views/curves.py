@@ -99,7 +99,7 @@ def curves(
         switch(figure, axes, picture.x, dark)
     if len(names) > ARMS:
         notes.append(f"the first {ARMS} of {len(names)} {compare}s")
-    title = f"{title_of(data, 'Value')} by {WORDS.get(across, across)}" if len(axes) == 1 else title_of(data, "Value")
+    title = f"{title_of(data, 'Value')} by {_called(data, across)}" if len(axes) == 1 else title_of(data, "Value")
     basis = _basis(lines, over, smooth)
     return styled(
         figure,
@@ -111,6 +111,12 @@ def curves(
         above=above,
         axes={"x": across},
     )
+
+
+def _called(data: xr.DataArray, across: str) -> str:
+    """What an axis is called within a sentence: the word of the lab, or the name that its entries carry."""
+    own = str(data[across].attrs.get("long_name") or across)
+    return WORDS.get(across) or (own if own[1:2].isupper() else own[:1].lower() + own[1:])
 
 
 def _mark(

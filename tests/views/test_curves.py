@@ -412,3 +412,12 @@ def test_the_events_are_in_the_table():
     text = table(curves(timed(), events=EVENTS))
     assert "events: what happened" in text
     assert "half of the units died" in text
+
+
+def test_an_axis_is_called_by_its_own_name_in_the_title():
+    data = xr.DataArray(
+        [1.0, 2.0], dims="kept", coords={"kept": ("kept", [0.1, 0.2], {"long_name": "Share that is kept"})}
+    )
+    assert curves(data.assign_attrs(long_name="loss"), across="kept").layout.title.text == "Loss by share that is kept"
+    bare = xr.DataArray([1.0, 2.0], dims="kept", coords={"kept": [0.1, 0.2]}, name="loss")
+    assert curves(bare, across="kept").layout.title.text == "Loss by kept"
