@@ -42,3 +42,13 @@ def test_a_string_that_forgets_has_the_other_sign_at_its_end_and_nothing_else():
         assert string[-2] != other[-2]
         assert follows(other[2:-2])
         assert not follows(other, embedded=True)
+
+
+def test_more_mistakes_change_more_signs_and_a_wrong_string_stays_wrong():
+    draw, string = random.Random(0), right(random.Random(3), 20)
+    changed = []
+    for mistakes in (1, 6):
+        found = [spoilt(string, draw, mistakes=mistakes) for _ in range(40)]
+        assert not any(map(follows, found))
+        changed.append(sum(one != other for wrong in found for one, other in zip(string, wrong, strict=True)) / 40)
+    assert changed[0] == 1 < 2 < changed[1] <= 6

@@ -5,7 +5,8 @@ A Reber string is a walk through a small machine, from B to E; every step writes
     start -T-> 1, -P-> 2      1 -S-> 1, -X-> 3      2 -T-> 2, -V-> 4      3 -X-> 2, -S-> end      4 -P-> 3, -V-> end
 
 Half of the strings are right. The others have one sign changed so that no walk writes them. The same sign is right in one state
-and wrong in another, so that one has to know the state, which the last sign alone does not tell.
+and wrong in another, so that one has to know the state, which the last sign alone does not tell. With more `mistakes` as many
+signs are changed (fewer, where a sign is drawn again), and a wrong string is easier to know.
 
 An embedded string has a Reber string inside and the same sign, T or P, around it: B T (B ... E) T E or B P (B ... E) P E. Of the
 wrong ones half have the other sign at their end: every step is fine, and only who remembers the second sign can tell.
@@ -40,8 +41,10 @@ class ReberStrings(Labelled):
         longest: int = 20,
         batch: int = 100,
         embedded: bool = False,
+        mistakes: int = 1,
     ):
         self.name, self.batch, self.longest, self.embedded = "Reber strings", batch, longest, embedded
+        self.mistakes = mistakes
         self.in_width, self.out_width, self.labels = len(SIGNS), 2, ("wrong", "right")
         draw = random.Random(0)
         self.test_x, self.test_y = self._rows(test_rows, draw, tested=True)
@@ -53,7 +56,7 @@ class ReberStrings(Labelled):
         while len(strings) < rows:
             string = right(draw, self.longest, self.embedded)
             if len(strings) % 2:
-                string = spoilt(string, draw, self.embedded, forgets=len(strings) % 4 == 1)
+                string = spoilt(string, draw, self.embedded, len(strings) % 4 == 1, self.mistakes)
             if (crc32(string.encode()) % 3 == 0) == tested:
                 strings.append(string)
         numbers = [[SIGNS.index(sign) for sign in string.rjust(self.longest, SIGNS[0])] for string in strings]
@@ -89,13 +92,15 @@ def follows(string: str, embedded: bool = False) -> bool:
     return state == END
 
 
-def spoilt(string: str, draw: random.Random, embedded: bool = False, forgets: bool = False) -> str:
-    """A right string with one sign changed so that it is wrong; an embedded one that `forgets`, the sign that comes back."""
+def spoilt(string: str, draw: random.Random, embedded: bool = False, forgets: bool = False, mistakes: int = 1) -> str:
+    """A right string with signs changed so that it is wrong; an embedded one that `forgets`, only the sign that comes back."""
     if embedded and forgets:
         return string[:-2] + ("P" if string[1] == "T" else "T") + "E"
     edge = 3 if embedded else 1
     while True:
-        place = draw.randrange(edge, len(string) - edge)
-        found = string[:place] + draw.choice("TPSXV") + string[place + 1 :]
+        found = string
+        for _ in range(mistakes):
+            place = draw.randrange(edge, len(string) - edge)
+            found = found[:place] + draw.choice("TPSXV") + found[place + 1 :]
         if not follows(found, embedded):
             return found
