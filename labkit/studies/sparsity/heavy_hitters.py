@@ -22,11 +22,9 @@ import xarray as xr
 from torch import nn
 
 from labkit.workbench.backbones.character_transformer import CharacterTransformer
-from labkit.workbench.backbones.formed_feedforward import FormedFeedforward, dense
-from labkit.workbench.backprop import Backprop
-from labkit.workbench.baselines import DenseFeedforward
 from labkit.workbench.claim import Claim, Rule, last
 from labkit.workbench.probes import score
+from labkit.workbench.sparsity.character_models import MAIN, UNITS, ZEROS, arms, is_wide, narrow_of
 from labkit.workbench.sparsity.split_layers import (
     HEAVY,
     low_rank_table,
@@ -36,58 +34,31 @@ from labkit.workbench.sparsity.split_layers import (
     steady_in_others,
     times_of_split,
 )
-from labkit.workbench.study import Arm, Scale, Study
+from labkit.workbench.study import Scale, Study
 from labkit.workbench.tasks.next_characters import NextCharacters
 
-UNITS, SIZE = 256, 0.569
-"""The paper's models lose 43.1 % of their size; here the feedforward layers do."""
+SIZE = 0.569
+"""The paper's models lose 43.1 % of their size; here the feedforward layers do. The share of heavy units, a tenth, was chosen
+where the rates were, as the best of 5, 10, 20, 30 and 40 % for low rank; squeezing all alike has nothing to choose, and was seen to be
+as good or better on these two seeds before the rules were written. The shares for rounding follow from the bits. The rules on an
+untrained network and on the models of others were written after a first look at all measurements (of the latter on another
+half); no margin was moved."""
 NARROW = round(SIZE * UNITS)
-RATES = {"GELU": 2e-2, "ReLU": 4e-2, "narrow": 4e-2}
-"""The best of 0.005, 0.01, 0.02, 0.04 and 0.08 for each, by the loss after 240 steps with two seeds (100 and 101) on a twentieth
-of the text that is learnt from, held out for this. The share of heavy units, a tenth, was chosen there too, as the best of 5, 10,
-20, 30 and 40 % for low rank; squeezing all alike has nothing to choose, and was seen to be as good or better on these two seeds
-before the rules were written. The shares for rounding follow from the bits. The rules on an untrained network and on the models
-of others were written after a first look at all measurements (of the latter on another half); no margin was moved."""
 MODELS = ("digits CNN", "t-cell receptors", "Alice")
-MAIN, ZEROS, SMALL = f"GELU {UNITS}", f"ReLU {UNITS}", f"GELU {NARROW}"
+SMALL = narrow_of(NARROW)
 SPLIT, ALIKE = "heavy, rest low rank", "all low rank"
-
-
-def gelu(units: int):
-    return lambda i, o: FormedFeedforward(i, o, hidden=units, linear=dense)
-
-
-ARMS = {
-    MAIN: Arm(
-        gelu(UNITS),
-        lambda: Backprop(RATES["GELU"]),
-        "method",
-        f"GELU layers of {UNITS} units, then split and squeezed.",
-    ),
-    ZEROS: Arm(
-        lambda i, o: DenseFeedforward(i, o, width=UNITS),
-        lambda: Backprop(RATES["ReLU"]),
-        "control",
-        "The same with ReLU: are there heavy units where most say exactly nothing?",
-    ),
-    SMALL: Arm(
-        gelu(NARROW),
-        lambda: Backprop(RATES["narrow"]),
-        "baseline",
-        f"GELU layers of {NARROW} units, trained so narrow. Matched by the weights of the layers to {MAIN} at {SIZE:.1%} of its "
-        "size.",
-    ),
-}
-
-
-def wide(model: nn.Module) -> bool:
-    """Whether a network is one that is split, and not the narrow one."""
-    return any(isinstance(one, nn.Linear) and one.out_features == UNITS for one in model.modules())
+ARMS = arms(
+    NARROW,
+    main=f"GELU layers of {UNITS} units, then split and squeezed.",
+    zeros="The same with ReLU: are there heavy units where most say exactly nothing?",
+    small=f"GELU layers of {NARROW} units, trained so narrow. Matched by the weights of the layers to {MAIN} at {SIZE:.1%} of "
+    "its size.",
+)
 
 
 def low_rank(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
     """Test loss by way and size."""
-    if not wide(model):
+    if not is_wide(model):
         return None
     table = low_rank_table(model, task.train(), task.test(), (0.8, SIZE, 0.4))
     return table.sel(quantity="loss", drop=True).assign_attrs(
@@ -102,7 +73,7 @@ def low_rank(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
 
 def rounding(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
     """Test loss by way and bits."""
-    if not wide(model):
+    if not is_wide(model):
         return None
     table = rounding_table(model, task.train(), task.test(), (4, 3), units=UNITS)
     return table.sel(quantity="loss", drop=True).assign_attrs(
@@ -117,7 +88,7 @@ def rounding(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
 
 def accuracy_lost(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
     """How much test accuracy the split costs at the paper's size, by way."""
-    if not wide(model):
+    if not is_wide(model):
         return None
     table = low_rank_table(model, task.train(), task.test(), (SIZE,)).sel(quantity="accuracy", drop=True)
     return (table.sel(size=1.0) - table.sel(size=SIZE)).assign_attrs(
@@ -126,7 +97,7 @@ def accuracy_lost(model: nn.Module, task: NextCharacters) -> xr.DataArray | None
 
 
 def heavy(model: nn.Module, task: NextCharacters) -> xr.DataArray | None:
-    if not wide(model):
+    if not is_wide(model):
         return None
     return steadiness(model, task.train(), task.test()).assign_attrs(
         view="heatmap",

@@ -12,19 +12,20 @@ Source: the network "BP/FF" of "Emergent representations in networks trained wit
 authors' code, too, the goodness of all layers is added up and compared with one threshold.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from labkit.example import Example
+from labkit.parts.carried_adam import CarriedAdam
 from labkit.parts.goodness import goodness_loss, labelled, wrong_labels
 from labkit.parts.goodness_network import GoodnessNetwork
 
 
 @dataclass
-class GoodnessBackprop:
+class GoodnessBackprop(CarriedAdam):
     """Adam on one loss of the summed goodness. The model is a `GoodnessNetwork`.
 
     Raises: ValueError for a learning rate that is not positive; TypeError for another kind of model.
@@ -33,7 +34,6 @@ class GoodnessBackprop:
 
     learning_rate: float = 1e-3
     threshold: float = 3.0
-    optimizer: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -44,11 +44,11 @@ class GoodnessBackprop:
             raise TypeError(
                 f"GoodnessBackprop trains a GoodnessNetwork, which judges labels, not {type(model).__name__}."
             )
-        self.optimizer = self._adam(model)
+        self.begin(model)
 
     def step(self, model: GoodnessNetwork, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
         x, target = batch
-        self._follow(model.train())
+        self.follow(model.train())
         wrong = wrong_labels(target, model.classes)
         said = torch.cat([labelled(x, label, model.classes, model.bright) for label in (target, wrong)])
         positive, negative = model.judged(said).chunk(2)
@@ -61,23 +61,6 @@ class GoodnessBackprop:
     @torch.no_grad()
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         return model.eval()(x)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on beside the model."""
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def _adam(self, model: nn.Module) -> torch.optim.Adam:
-        return torch.optim.Adam(model.parameters(), self.learning_rate)
-
-    def _follow(self, model: nn.Module) -> None:
-        """Take what Adam remembers over to this model, where it is a copy of the one that was trained before."""
-        held = self.optimizer.param_groups[0]["params"]
-        if any(one is not other for one, other in zip(model.parameters(), held, strict=True)):
-            remembered, self.optimizer = self.optimizer.state_dict(), self._adam(model)
-            self.optimizer.load_state_dict(remembered)
 
 
 def network(seed: int) -> tuple[nn.Module]:

@@ -15,19 +15,20 @@ that the network finds likely; Hinton draws them by a softmax on a pass with a n
 Source: "The Forward-Forward Algorithm: Some Preliminary Investigations" (P198). The optimizer and the threshold are free there.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from labkit.example import Example
+from labkit.parts.carried_adam import CarriedAdam
 from labkit.parts.goodness import goodness_loss, labelled, likely_wrong_labels, wrong_labels
 from labkit.parts.goodness_network import GoodnessNetwork
 
 
 @dataclass
-class ForwardForward:
+class ForwardForward(CarriedAdam):
     """Adam on the goodness of each layer. The model is a `GoodnessNetwork`.
 
     Raises: ValueError for a learning rate that is not positive; TypeError for another kind of model.
@@ -37,7 +38,6 @@ class ForwardForward:
     learning_rate: float = 1e-2
     threshold: float = 3.0
     hard_negatives: bool = False
-    optimizer: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -48,11 +48,11 @@ class ForwardForward:
             raise TypeError(
                 f"ForwardForward trains a GoodnessNetwork, whose layers have a goodness, not {type(model).__name__}."
             )
-        self.optimizer = self._adam(model)
+        self.begin(model)
 
     def step(self, model: GoodnessNetwork, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
         x, target = batch
-        self._follow(model.train())
+        self.follow(model.train())
         wrong = self._wrong(model, x, target)
         said = torch.cat([labelled(x, label, model.classes, model.bright) for label in (target, wrong)])
         losses, gaps = [], []
@@ -73,26 +73,9 @@ class ForwardForward:
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         return model.eval()(x)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on beside the model."""
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-
     @torch.no_grad()
     def _wrong(self, model: GoodnessNetwork, x: Tensor, target: Tensor) -> Tensor:
         return likely_wrong_labels(model(x), target) if self.hard_negatives else wrong_labels(target, model.classes)
-
-    def _adam(self, model: nn.Module) -> torch.optim.Adam:
-        return torch.optim.Adam(model.parameters(), self.learning_rate)
-
-    def _follow(self, model: nn.Module) -> None:
-        """Take what Adam remembers over to this model, where it is a copy of the one that was trained before."""
-        held = self.optimizer.param_groups[0]["params"]
-        if any(one is not other for one, other in zip(model.parameters(), held, strict=True)):
-            remembered, self.optimizer = self.optimizer.state_dict(), self._adam(model)
-            self.optimizer.load_state_dict(remembered)
 
 
 def network(seed: int) -> tuple[nn.Module]:
