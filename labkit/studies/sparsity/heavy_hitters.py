@@ -39,10 +39,10 @@ from labkit.workbench.tasks.next_characters import NextCharacters
 
 SIZE = 0.569
 """The paper's models lose 43.1 % of their size; here the feedforward layers do. The share of heavy units, a tenth, was chosen
-where the rates were, as the best of 5, 10, 20, 30 and 40 % for low rank; squeezing all alike has nothing to choose, and was seen to be
-as good or better on these two seeds before the rules were written. The shares for rounding follow from the bits. The rules on an
-untrained network and on the models of others were written after a first look at all measurements (of the latter on another
-half); no margin was moved."""
+where the rates were, as the best of 5, 10, 20, 30 and 40 % for low rank; squeezing all alike has nothing to choose, and was seen
+to be as good or better on these two seeds before the rules were written. The shares for rounding follow from the bits. The rules
+on an untrained network and on the models of others were written after a first look at all measurements (of the latter on
+another half); no margin was moved."""
 NARROW = round(SIZE * UNITS)
 MODELS = ("digits CNN", "t-cell receptors", "Alice")
 SMALL = narrow_of(NARROW)
