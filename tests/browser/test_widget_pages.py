@@ -19,6 +19,8 @@ from labkit.widgets.lite_figure import LiteFigure, PlotlyOnce, library
 from labkit.widgets.live_curve import Curve, Labels, LiveCurve, packed
 from labkit.widgets.live_deck import LiveDeck
 from labkit.widgets.live_picture import LivePicture
+from labkit.widgets.predict import Predict
+from labkit.widgets.presenter import Follower, Presenter
 from labkit.widgets.source import FOLDER
 from labkit.widgets.source import page as page_of
 
@@ -385,6 +387,6 @@ def test_a_broken_figure_is_an_error_in_the_console_and_the_next_one_is_drawn(pa
 
 def test_every_script_of_the_folder_is_used_by_a_widget():
     used = LiveCurve._esm, LiteFigure._esm, PlotlyOnce._esm, ArrayExplorer._esm, page_script().replace("<\\/", "</")
-    used = *used, LiveDeck._esm, LivePicture._esm
+    used = *used, LiveDeck._esm, LivePicture._esm, Predict._esm, Presenter._esm, Follower._esm
     scripts = "\n".join(map(str, used))
     assert [path.name for path in FOLDER.glob("*.js") if path.read_text(encoding="utf-8").strip() not in scripts] == []

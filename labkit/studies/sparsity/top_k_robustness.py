@@ -152,9 +152,9 @@ def overconfidence(model: nn.Module, task) -> xr.DataArray:
     says = "A row is an amount of noise in the images, a column how sure the network says it is. Above 0: surer than it may be."
     return xr.DataArray(
         np.stack(rows),
-        dims=("noise", "confidence"),
+        dims=("blur", "confidence"),
         coords={
-            "noise": [f"{noise:g}" for noise in NOISES],
+            "blur": ("blur", [f"{noise:g}" for noise in NOISES], {"long_name": "spread of the noise in the input"}),
             "confidence": [f"{low:.1f}-{low + 0.2:.1f}" for low in np.arange(5) / 5],
         },
         attrs={
