@@ -85,8 +85,25 @@ def measure_all(model: nn.Module, task, probes: Mapping[str, Probe]) -> xr.Datas
     """Run every probe without disturbing the training: its random numbers go on as if nobody had looked.
 
     A probe that has nothing to see in this model answers None and leaves no variable.
+    Raises: LabError where two measurements mean different things by one axis.
     """
     state = torch.get_rng_state()
     seen = {name: probe(model, task) for name, probe in probes.items()}
     torch.set_rng_state(state)
-    return xr.Dataset({name: found for name, found in seen.items() if found is not None})
+    found = {name: one for name, one in seen.items() if one is not None}
+    _require_one_meaning(found)
+    return xr.Dataset(found)
+
+
+def _require_one_meaning(found: Mapping[str, xr.DataArray]) -> None:
+    """Raise a LabError where an axis has numbers in one measurement and words in another: put together they would be neither."""
+    known: dict[str, tuple[str, bool]] = {}
+    for name, one in found.items():
+        for axis in (str(dim) for dim in one.dims if dim in one.coords):
+            words = one[axis].dtype.kind in "OUS"
+            first, spoke = known.setdefault(axis, (name, words))
+            if words != spoke:
+                raise LabError(
+                    f"The measurements {first} and {name} share the axis {axis!r}, with numbers in one and words in the other: "
+                    "call it by another name in one of them."
+                )

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from labkit.errors import LabError
@@ -13,7 +14,7 @@ from labkit.losses.routing.hardening import hardening
 from labkit.losses.routing.load_balance import load_balance
 from labkit.workbench.backbones.only_layer import OnlyLayer
 from labkit.workbench.backprop import Backprop
-from labkit.workbench.fit import Stopped, evenly, fit
+from labkit.workbench.fit import Stopped, evenly, fit, measure_all
 from labkit.workbench.probes import score
 from labkit.workbench.tasks.classification import Classification
 
@@ -102,3 +103,13 @@ def test_a_dense_model_has_no_gap():
 
     soft, hard = score("accuracy")(nn.Linear(4, 3), Task()).values
     assert soft == hard
+
+
+def test_two_measurements_may_not_mean_different_things_by_one_axis():
+    def probe(entries):
+        return lambda *_: xr.DataArray([1.0, 2.0], dims="noise", coords={"noise": entries})
+
+    alike = measure_all(nn.Linear(1, 1), None, {"one": probe([0.0, 0.5]), "other": probe([0.0, 0.5])})
+    assert alike.noise.values.tolist() == [0.0, 0.5]
+    with pytest.raises(LabError, match="one and other share the axis 'noise'"):
+        measure_all(nn.Linear(1, 1), None, {"one": probe([0.0, 0.5]), "other": probe(["0", "0.5"])})
