@@ -47,6 +47,8 @@ def execute(
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=begins,
+        # a kernel on this machine alone warns that it speaks unencrypted: nothing that whoever builds can act on
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     surroundings = dict(os.environ) | ({"LABKIT_SCALE": scale} if scale else {})
     try:
